@@ -1,0 +1,48 @@
+# Two commands do everything on a fresh machine with Python 3.11 or later and make:
+#   make demo   install, render a small synthetic action data set, classify it
+#   make test   install, run the test suite
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO ?= demo
+
+.PHONY: demo test test-slow check types format clean
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "cinefeat needs Python 3.11 or later; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/cinefeat demo $(DEMO)/videos
+	$(BIN)/cinefeat run dt-bow --videos $(DEMO)/videos --store $(DEMO)/store --protocol leave-one-group-out
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+# mypy does not follow the editable install: it reads the packages through symlinks
+types: $(STAMP)
+	@mkdir -p build/types/cinefeat
+	@ln -sfn ../../../pipeline build/types/cinefeat/pipeline
+	@ln -sfn ../../../extractors build/types/cinefeat/extractors
+	@ln -sfn ../../../classifiers build/types/cinefeat/classifiers
+	@ln -sfn ../../../pipeline/_top/__init__.py build/types/cinefeat/__init__.py
+	@ln -sfn ../../../pipeline/_top/py.typed build/types/cinefeat/py.typed
+	$(BIN)/python -m mypy -p cinefeat
+
+check: types
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,27 @@
+"""Frames or flow in, named arrays out: nothing here learns from a corpus or opens a file.
+
+Public names are imported lazily, so that ``import cinefeat.extractors`` costs no numba or torch.
+"""
+
+import importlib
+from typing import Any
+
+if __name__ != "cinefeat.extractors":
+    raise ImportError(
+        f"{__name__!r} is the source folder of cinefeat.extractors: install the project and import that name"
+    )
+
+# public name -> the module that defines it
+_PUBLIC: dict[str, str] = {}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})
