@@ -12,7 +12,11 @@ if __name__ != "cinefeat.extractors":
     )
 
 # public name -> the module that defines it
-_PUBLIC: dict[str, str] = {}
+_PUBLIC: dict[str, str] = {
+    "dense_trajectories": "idt",
+    "iter_dense_trajectories": "idt",
+    "TrajectorySettings": "trajectories",
+}
 
 __all__ = sorted(_PUBLIC)
 
