@@ -1,0 +1,128 @@
+"""Separable resampling of images and flow: one banded operator per axis.
+
+Gaussian blur, blur with reduction, and interpolation to a larger grid are all the same thing
+along one axis, a weighted sum of a few neighbours, so each is a table ``(starts, weights)``.
+Pixel centres lie at half-integers of the extent, as in ``cv2.resize``; the border is mirrored
+about the edge of the outermost pixel. The tables are shared by the numba and the torch flow.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+AxisTable = tuple[NDArray[np.int64], Float32]
+_CUT_SIGMAS = 3.0  # a Gaussian is cut where its tail sums to 0.3 %
+
+
+def gaussian_table(n_in: int, n_out: int, sigma: float) -> AxisTable:
+    """Weigh the neighbours of each of `n_out` positions on an axis of `n_in` by a Gaussian.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Lengths of the axis before and after.
+    sigma : float
+        Standard deviation in pixels of the input; 0 copies the nearest pixel.
+
+    Returns
+    -------
+    starts : ndarray of shape (n_out,), int64
+        First input index of each output.
+    weights : ndarray of shape (n_out, K), float32
+        Weights of the K inputs from there on; each row sums to 1.
+
+    Examples
+    --------
+    >>> starts, weights = gaussian_table(4, 2, 1e-3)
+    >>> starts.tolist(), weights.round(2).tolist()
+    ([0, 2], [[0.5, 0.5], [0.5, 0.5]])
+    """
+    return _cached_table(n_in, n_out, float(sigma))
+
+
+def linear_table(n_in: int, n_out: int) -> AxisTable:
+    """Interpolate an axis of `n_in` linearly at `n_out` positions; returns as `gaussian_table`.
+
+    Examples
+    --------
+    >>> starts, weights = linear_table(2, 4)
+    >>> weights.tolist()
+    [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
+    """
+    return _cached_table(n_in, n_out, None)
+
+
+@functools.lru_cache(maxsize=256)
+def _cached_table(n_in: int, n_out: int, sigma: float | None) -> AxisTable:
+    if sigma is None:
+        return _table(n_in, n_out, 1.0, lambda d: np.maximum(0.0, 1.0 - np.abs(d)))
+    spread = max(sigma, 0.05)  # narrower than any pixel: the nearest one, or two at a tie
+    reach = max(_CUT_SIGMAS * spread, 0.51)
+    return _table(
+        n_in, n_out, reach, lambda d: np.exp(-0.5 * (d / spread) ** 2) * (np.abs(d) <= reach)
+    )
+
+
+def _table(
+    n_in: int,
+    n_out: int,
+    reach: float,
+    kernel: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> AxisTable:
+    centres = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
+    taps = min(n_in, 2 * math.ceil(reach) + 1)
+    first = np.ceil(centres - reach).astype(np.int64)
+    index = first[:, None] + np.arange(2 * math.ceil(reach) + 1)
+    value = kernel(index - centres[:, None])
+    starts = np.clip(first, 0, n_in - taps)
+    weights = np.zeros((n_out, taps))
+    period = 2 * n_in
+    mirrored = np.minimum(index % period, period - 1 - index % period)
+    column = np.clip(mirrored - starts[:, None], 0, taps - 1)
+    np.add.at(weights, (np.arange(n_out)[:, None], column), value)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return starts, weights.astype(np.float32)
+
+
+def resample(image: Float32, rows: AxisTable, columns: AxisTable) -> Float32:
+    """Apply one table down the rows and one across the columns of an image (H, W)."""
+    out = np.empty((len(rows[0]), len(columns[0])), np.float32)
+    _resample(image, *rows, *columns, out)
+    return out
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _add_scaled(total: Float32, row: Float32, weight: np.float32) -> None:
+    for x in range(row.size):
+        total[x] += weight * row[x]
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _across(row: Float32, starts: NDArray[np.int64], weights: Float32, out: Float32) -> None:
+    for x in range(out.size):
+        total = np.float32(0)
+        for k in range(weights.shape[1]):
+            total += weights[x, k] * row[starts[x] + k]
+        out[x] = total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _resample(
+    image: Float32,
+    row_starts: NDArray[np.int64],
+    row_weights: Float32,
+    column_starts: NDArray[np.int64],
+    column_weights: Float32,
+    out: Float32,
+) -> None:
+    blended = np.empty(image.shape[1], np.float32)
+    for y in range(out.shape[0]):
+        blended[:] = 0
+        for k in range(row_weights.shape[1]):
+            _add_scaled(blended, image[row_starts[y] + k], row_weights[y, k])
+        _across(blended, column_starts, column_weights, out[y])
