@@ -12,9 +12,31 @@ if __name__ != "cinefeat.classifiers":
     )
 
 # public name -> the module that defines it
-_PUBLIC: dict[str, str] = {}
+_PUBLIC: dict[str, str] = {
+    "BagOfWords": "bow",
+    "DT_GRIDS": "bow",
+    "KMeansCodebook": "codebook",
+    "KernelSVM": "svm",
+    "LinearSVM": "svm",
+    "RandomForest": "forest",
+    "accumulate_gram": "linear",
+    "accuracy": "metrics",
+    "chi2_distances": "kernels",
+    "confusion_matrix": "metrics",
+    "from_arrays": "arrays",
+    "hellinger_kernel": "kernels",
+    "intra_norm": "normalize",
+    "l1_norm": "normalize",
+    "l2_norm": "normalize",
+    "mean_class_accuracy": "metrics",
+    "reservoir_sample": "sampling",
+    "root_norm": "normalize",
+    "signed_power": "normalize",
+    "sum_kernels": "kernels",
+    "to_arrays": "arrays",
+}
 
-__all__ = sorted(_PUBLIC)
+__all__ = list(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:

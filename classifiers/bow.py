@@ -1,0 +1,160 @@
+"""Bags of words: how often each codeword occurs in each cell of a space-time grid."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from cinefeat.classifiers.bags import as_bag, iter_bags
+from cinefeat.classifiers.codebook import KMeansCodebook
+from cinefeat.classifiers.kmeans import nearest
+from cinefeat.classifiers.normalize import l1_norm
+from cinefeat.classifiers.sampling import reservoir_sample
+from cinefeat.classifiers.types import Array, RandomState
+
+# Wang et al. (IJCV 2013), section 5.1: the whole frame, 2 x 2 and three horizontal bands, each over
+# the whole clip and over its two halves; cells along x, y, t
+DT_GRIDS = ((1, 1, 1), (2, 2, 1), (1, 3, 1), (1, 1, 2), (2, 2, 2), (1, 3, 2))
+
+
+class BagOfWords(TransformerMixin, BaseEstimator):
+    """Encode a bag as histograms of its descriptors' nearest codewords.
+
+    For each grid, a descriptor votes in the cell that holds its position, for its nearest codeword
+    (ties to the lower index). The histogram of a grid, all its cells together, is divided by its sum
+    and is one channel; an empty bag encodes to zeros.
+
+    Parameters
+    ----------
+    n_words : int
+        K, codewords of the k-means codebook.
+    grids : sequence of (int, int, int)
+        Cells along x, y and t of each grid; `DT_GRIDS` has the six of the dense trajectories.
+    n_samples : int
+        Descriptors to learn the codebook from, drawn uniformly from the bags.
+    n_init, max_iter : int
+        As in `KMeansCodebook`.
+    random_state : int, Generator, RandomState or None
+        The seed of the sample and of the codebook.
+
+    Attributes
+    ----------
+    codebook_ : KMeansCodebook
+    channel_sizes_ : ndarray of shape (n_grids,), int64
+        Columns of each grid's channel, in the order of `grids`.
+
+    Notes
+    -----
+    Column ``(cell * K) + word`` of a channel, where ``cell = (t * ny + y) * nx + x``.
+
+    References
+    ----------
+    .. [1] Wang, Klaser, Schmid, Liu. Dense trajectories and motion boundary descriptors for action
+       recognition. IJCV 2013, section 5.1.
+
+    Examples
+    --------
+    >>> bags = [np.array([[0.0], [0.2], [10.0]]), np.array([[9.8]])]
+    >>> encoder = BagOfWords(n_words=2, random_state=0).fit(bags)
+    >>> np.sort(encoder.transform(bags), axis=1).round(2)
+    array([[0.33, 0.67],
+           [0.  , 1.  ]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        n_words: int = 4000,
+        *,
+        grids: Sequence[tuple[int, int, int]] = ((1, 1, 1),),
+        n_samples: int = 100_000,
+        n_init: int = 8,
+        max_iter: int = 100,
+        random_state: RandomState = None,
+    ) -> None:
+        self.n_words = n_words
+        self.grids = grids
+        self.n_samples = n_samples
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.random_state = random_state
+
+    def fit(self, bags: Iterable[Array] | Array, y: Any = None) -> Self:
+        """Learn the codebook from a sample of `bags`, which are read once and in order.
+
+        Parameters
+        ----------
+        bags : iterable of (N_i, D) arrays
+            May be a generator: only the sample is held.
+        y : ignored
+        """
+        cells = [_n_cells(grid) for grid in self.grids]
+        sample = reservoir_sample(iter_bags(bags), self.n_samples, self.random_state)
+        self.codebook_ = KMeansCodebook(
+            self.n_words,
+            n_init=self.n_init,
+            max_iter=self.max_iter,
+            random_state=self.random_state,
+        ).fit(sample)
+        self.channel_sizes_ = np.array([n * self.n_words for n in cells], np.int64)
+        return self
+
+    def transform(self, bags: Iterable[Array], positions: Iterable[Array] | None = None) -> Array:
+        """Encode each bag.
+
+        Parameters
+        ----------
+        bags : iterable of n (N_i, D) arrays
+        positions : iterable of n (N_i, 3) arrays, optional
+            x, y and t of each descriptor as parts of the frame and of the clip, in [0, 1); needed
+            for grids of more than one cell.
+
+        Returns
+        -------
+        ndarray of shape (n, sum(channel_sizes_)), float32
+
+        Raises
+        ------
+        ValueError
+            If positions are missing, do not match a bag, or lie outside [0, 1).
+        """
+        if positions is None:
+            if any(_n_cells(grid) > 1 for grid in self.grids):
+                raise ValueError(f"grids={self.grids} need the positions of the descriptors")
+            rows = [self._encode(x, np.zeros((len(x), 3))) for x in bags]
+        else:
+            rows = [self._encode(x, p) for x, p in zip(bags, positions, strict=True)]
+        return np.stack(rows) if rows else np.empty((0, int(self.channel_sizes_.sum())), np.float32)
+
+    def _encode(self, x: Array, position: Array) -> Array:
+        bag = as_bag(x, self.codebook_.n_features_in_)
+        where = _checked(position, len(bag))
+        words = nearest(bag, self.codebook_.codewords_)
+        channels = [self._histogram(words, where, grid) for grid in self.grids]
+        return np.concatenate(channels)
+
+    def _histogram(self, words: Array, where: Array, grid: tuple[int, int, int]) -> Array:
+        x, y, t = np.floor(where * grid).astype(np.int64).T
+        cell = (t * grid[1] + y) * grid[0] + x
+        counts = np.bincount(cell * self.n_words + words, minlength=_n_cells(grid) * self.n_words)
+        return l1_norm(counts.astype(np.float32))
+
+
+def _n_cells(grid: tuple[int, int, int]) -> int:
+    nx, ny, nt = grid
+    if min(nx, ny, nt) < 1:
+        raise ValueError(
+            f"grid {grid} has no cell along an axis: give counts of at least 1 (x, y, t)"
+        )
+    return nx * ny * nt
+
+
+def _checked(position: Array, n_rows: int) -> Array:
+    where = np.asarray(position, np.float64)
+    if where.shape != (n_rows, 3):
+        raise ValueError(
+            f"positions of shape {where.shape} for {n_rows} descriptors: need ({n_rows}, 3)"
+        )
+    if not ((where >= 0) & (where < 1)).all():
+        raise ValueError("positions are x, y, t as parts of the frame and of the clip, in [0, 1)")
+    return where
