@@ -99,6 +99,16 @@ class BagOfWords(TransformerMixin, BaseEstimator):
         self.channel_sizes_ = np.array([n * self.n_words for n in cells], np.int64)
         return self
 
+    @classmethod
+    def from_codebook(
+        cls, codebook: KMeansCodebook, grids: Sequence[tuple[int, int, int]] = ((1, 1, 1),)
+    ) -> Self:
+        """Return a fitted encoder on a codebook that was learned elsewhere."""
+        encoder = cls(codebook.n_words, grids=grids)
+        encoder.codebook_ = codebook
+        encoder.channel_sizes_ = np.array([_n_cells(g) * codebook.n_words for g in grids], np.int64)
+        return encoder
+
     def transform(self, bags: Iterable[Array], positions: Iterable[Array] | None = None) -> Array:
         """Encode each bag.
 
