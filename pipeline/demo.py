@@ -89,14 +89,14 @@ def draw_actor(index: int, seed: int) -> Actor:
         forearm=Body.forearm * limb,
         shoulder=Body.shoulder * rng.uniform(0.9, 1.1),
     )
-    height, tempo = rng.uniform(79, 91), rng.uniform(0.92, 1.1)
+    height, tempo = rng.uniform(82, 94), rng.uniform(0.92, 1.1)
     return Actor(f"actor{index + 1:02d}", body, draw_wardrobe(rng), height, tempo)
 
 
 def _draw_pan(rng: np.random.Generator, n_frames: int) -> Array:
     """Draw the path of the camera: still in half of the clips, a slow sweep in the others."""
-    reach = rng.uniform(8, 14) * (rng.uniform() < 0.5)
-    turn = rng.uniform(0, 2 * np.pi) + rng.uniform(0.035, 0.055) * np.arange(n_frames)
+    reach = rng.uniform(6, 9) * (rng.uniform() < 0.5)
+    turn = rng.uniform(0, 2 * np.pi) + rng.uniform(0.03, 0.042) * np.arange(n_frames)
     return reach * np.sin(turn)[:, None] * [1.0, rng.uniform(-0.25, 0.25)]
 
 
@@ -107,8 +107,8 @@ def draw_take(rng: np.random.Generator, n_frames: tuple[int, int]) -> Take:
         n_frames=length,
         rest={name: float(rng.uniform(*limits)) for name, limits in REST_RANGES.items()},
         phases={name: float(rng.uniform(0, 2 * np.pi)) for name in ACTIONS},
-        foot=(WIDTH / 2 + float(rng.uniform(-16, 16)), HEIGHT - float(rng.uniform(9, 14))),
-        scale=float(rng.uniform(0.95, 1.05)),
+        foot=(WIDTH / 2 + float(rng.uniform(-16, 16)), HEIGHT - float(rng.uniform(7, 11))),
+        scale=float(rng.uniform(0.97, 1.03)),
         tempo=float(rng.uniform(0.95, 1.05)),
         yaw=float(np.radians(rng.uniform(30, 50))),
         pitch=float(np.radians(rng.uniform(5, 10))),

@@ -20,11 +20,11 @@ Curve = Callable[[Array], dict[str, Array]]
 # "out" turns in the frontal plane, away from the body; "forward" in the sagittal plane.
 REST_RANGES: Final[dict[str, tuple[float, float]]] = {
     "torso_forward": (-3, 5),
-    "shoulder_out_right": (40, 65),
+    "shoulder_out_right": (75, 100),
     "shoulder_out_left": (40, 65),
     "shoulder_forward_right": (-5, 15),
     "shoulder_forward_left": (-5, 15),
-    "elbow_right": (50, 75),
+    "elbow_right": (60, 85),
     "elbow_left": (10, 45),
     "hip_out_right": (2, 8),
     "hip_out_left": (2, 8),
@@ -74,11 +74,11 @@ def _jack(phase: Array) -> dict[str, Array]:
 
 
 def _kick(phase: Array) -> dict[str, Array]:
-    swing = _pulse(phase, 3)
+    swing = _pulse(phase, 2)
     return {
-        "hip_forward_right": 80 * swing,
-        "knee_right": 60 * _pulse(phase + 0.8, 3),
-        "torso_forward": -12 * swing,
+        "hip_forward_right": 95 * swing,
+        "knee_right": 40 * _pulse(phase + 0.8, 2),
+        "torso_forward": -15 * swing,
         "shoulder_forward_left": 15 * swing,
     }
 
@@ -90,14 +90,14 @@ def _march(phase: Array) -> dict[str, Array]:
         "knee_right": 85 * right,
         "hip_forward_left": 60 * left,
         "knee_left": 85 * left,
-        "shoulder_forward_right": -22 * np.sin(phase),
-        "shoulder_forward_left": 22 * np.sin(phase),
+        "shoulder_forward_right": -30 * np.sin(phase),
+        "shoulder_forward_left": 30 * np.sin(phase),
     }
 
 
 def _wave(phase: Array) -> dict[str, Array]:
     side = np.sin(phase)
-    return {"elbow_right": 48 * side, "shoulder_out_right": 6 * side}
+    return {"elbow_right": 45 * side, "shoulder_out_right": 15 * side}
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,11 @@ class Action:
 
 ACTIONS: Final[dict[str, Action]] = {
     "bend": Action(_bend, 0.7),
-    "flap": Action(_flap, 1.1),
+    "flap": Action(_flap, 0.9),
     "jack": Action(_jack, 1.1),
-    "kick": Action(_kick, 0.9),
+    "kick": Action(_kick, 0.7),
     "march": Action(_march, 0.9),
-    "wave": Action(_wave, 1.4),
+    "wave": Action(_wave, 1.5),
 }
 
 

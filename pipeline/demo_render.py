@@ -252,7 +252,7 @@ def draw_backdrop(
     hue = rng.uniform()
     wall = _hsv(hue, rng.uniform(0.03, 0.28), rng.uniform(0.5, 0.8))
     floor = _hsv(hue + rng.uniform(-0.2, 0.2), rng.uniform(0.1, 0.35), rng.uniform(0.35, 0.6))
-    contrast = rng.uniform(0.10, 0.16)
+    contrast = rng.uniform(0.07, 0.12)
     y, x = np.mgrid[:rows, :columns].astype(np.float32) - _MARGIN
     horizon = foot[1] - rng.uniform(0.08, 0.16) * height
     is_floor = np.clip(y - horizon + 0.5, 0, 1)[..., None]
