@@ -1,0 +1,85 @@
+"""The command line: a table of commands, each imported only when it is used.
+
+Exit status: 0 done; 1 some clips failed, and the rest is done; 2 bad input, nothing was done;
+70 an error of the program; 130 interrupted.
+"""
+
+import importlib
+import logging
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from cinefeat.pipeline.errors import InputError
+
+OK, SOME_CLIPS_FAILED, BAD_INPUT, PROGRAM_ERROR, INTERRUPTED = 0, 1, 2, 70, 130
+
+# command -> (module of cinefeat.pipeline.commands, one line for the list of commands)
+COMMANDS = {
+    "run": ("run", "Do everything that a recipe says, and report the accuracy."),
+    "scan": ("scan", "Write the manifest of a folder of videos."),
+    "stage": ("run", "Run one stage of a recipe alone."),
+    "status": ("status", "Show what is done, failed and missing."),
+    "recipes": ("recipes", "List the shipped recipes, or print one."),
+    "describe": ("inspect", "Say in words what is in an HDF5 file."),
+    "pack": ("pack", "Join one stage's products into one HDF5 file."),
+    "verify": ("inspect", "Check that every file of a store is whole and what it claims to be."),
+    "demo": ("scan", "Write a small synthetic action data set."),
+    "doctor": ("doctor", "Check the installation."),
+}
+
+
+class _Commands(click.Group):
+    """Commands of the table, imported when named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"cinefeat.pipeline.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # from the table alone: the list of commands should not import what they need
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cinefeat")
+def cinefeat() -> None:
+    """Offline optical flow, video features and classical action classifiers.
+
+    Begin with:  cinefeat run dt-bow --videos VIDEOS --store STORE
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    sys.exit(_status(arguments))
+
+
+def _status(arguments: list[str] | None) -> int:
+    try:
+        value: Any = cinefeat.main(arguments, standalone_mode=False)
+    except InputError as error:
+        click.echo(f"cinefeat: {error}", err=True)
+        return BAD_INPUT
+    except click.ClickException as error:
+        error.show()
+        return BAD_INPUT
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("cinefeat: interrupted; run the same line again to go on", err=True)
+        return INTERRUPTED
+    except Exception:  # noqa: BLE001 - shown whole: an error of the program, not of the user
+        traceback.print_exc()
+        return PROGRAM_ERROR
+    return value if isinstance(value, int) else OK

@@ -1,0 +1,1 @@
+"""The commands of `cinefeat`, a few to a module; `cinefeat.pipeline.cli.COMMANDS` lists them."""

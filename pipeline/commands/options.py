@@ -1,0 +1,145 @@
+"""Options that several commands share, and how they are read."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.manifest import Clip, read_manifest, write_manifest
+from cinefeat.pipeline.recipe import Recipe
+
+STAGE_NAMES = "flow, describe, fit, encode, train, evaluate"
+
+_SHARED = (
+    click.argument("recipe"),
+    click.option(
+        "--videos",
+        type=click.Path(path_type=Path),
+        help="Folder of videos; scanned into STORE/manifest.csv.",
+    ),
+    click.option("--group-pattern", help="With --videos: regex; its first group is the group."),
+    click.option(
+        "--manifest",
+        type=click.Path(path_type=Path),
+        help="Manifest CSV, instead of --videos.",
+    ),
+    click.option(
+        "--store",
+        type=click.Path(path_type=Path),
+        required=True,
+        help="Folder of all products; made if it is not there.",
+    ),
+    click.option(
+        "--protocol",
+        help="split, leave-one-group-out, ucf101:1..3, hmdb51:1..3 or k-fold:K (by group). "
+        "Default: split if the manifest has one, else leave-one-group-out.",
+    ),
+)
+_COMPUTE = (
+    click.option("--shard", help="I/N: only the clips of shard I of N (I from 0 to N-1)."),
+    click.option(
+        "--jobs", type=click.IntRange(min=1), help="Worker processes. Default: one per processor."
+    ),
+    click.option(
+        "--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda or cuda:K."
+    ),
+)
+
+
+def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which recipe, which clips, which store and which protocol."""
+    for decorate in reversed(_SHARED):
+        command = decorate(command)
+    return command
+
+
+def compute_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how much to compute, and with what."""
+    for decorate in reversed(_COMPUTE):
+        command = decorate(command)
+    return command
+
+
+def parse_shard(text: str | None) -> tuple[int, int] | None:
+    """Read ``I/N`` into (I, N)."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or int(match[1]) >= int(match[2]):
+        raise InputError(f"--shard is {text!r}; it is I/N with I from 0 to N-1, such as 0/4")
+    return int(match[1]), int(match[2])
+
+
+def parse_device(text: str) -> str:
+    """Check a device's name, and that it is there."""
+    if text == "cpu":
+        return text
+    if not re.fullmatch(r"cuda(:\d+)?", text):
+        raise InputError(f"--device is {text!r}; it is cpu, cuda or cuda:K")
+    import torch
+
+    index = int(text.partition(":")[2] or 0)
+    if index >= torch.cuda.device_count():
+        raise InputError(
+            f"--device is {text!r}, but torch finds {torch.cuda.device_count()} GPUs here; use cpu"
+        )
+    return text
+
+
+def load_clips(
+    videos: Path | None,
+    group_pattern: str | None,
+    manifest: Path | None,
+    store: Path,
+    jobs: int,
+) -> tuple[Clip, ...]:
+    """Return the clips that the options name, scanning a folder of videos where one is given."""
+    if (videos is None) == (manifest is None):
+        raise InputError("give either --videos DIR or --manifest CSV")
+    if manifest is not None:
+        if group_pattern is not None:
+            raise InputError("--group-pattern goes with --videos; a manifest has a group column")
+        return with_sha256(read_manifest(manifest))
+    from cinefeat.pipeline.commands.scan import scan_videos
+
+    assert videos is not None
+    path = store / "manifest.csv"
+    previous = read_manifest(path) if path.exists() else ()
+    clips = scan_videos(videos, None, group_pattern, None, previous, jobs)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_manifest(path, clips)
+    return clips
+
+
+def with_sha256(clips: tuple[Clip, ...]) -> tuple[Clip, ...]:
+    """Fill in the digests that a hand-written manifest lacks; a file that is not there has none."""
+    import dataclasses
+    import hashlib
+
+    def digest(clip: Clip) -> Clip:
+        if clip.sha256 or not clip.path.is_file():
+            return clip
+        with clip.path.open("rb") as file:
+            return dataclasses.replace(clip, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+
+    return tuple(digest(clip) for clip in clips)
+
+
+def default_protocol(clips: tuple[Clip, ...]) -> str:
+    """Choose the protocol that the manifest's columns ask for."""
+    if any(clip.split for clip in clips):
+        return "split"
+    if any(clip.group for clip in clips):
+        return "leave-one-group-out"
+    raise InputError(
+        "the manifest has neither splits nor groups: give --group-pattern, a manifest.csv beside "
+        "the videos, or a --protocol"
+    )
+
+
+def describe_recipe(recipe: Recipe) -> str:
+    """Return a recipe's name and title on one line."""
+    return f"{recipe.name}: {recipe.title}"

@@ -1,0 +1,69 @@
+"""`cinefeat pack`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cinefeat.pipeline.commands.options import default_protocol, load_clips, shared_options
+from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.recipe import load_recipe
+
+
+@click.command()
+@click.argument("name", metavar="STAGE")
+@shared_options
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The HDF5 file to write."
+)
+@click.option("--fold", help="For a stage that depends on the fold: the fold's name.")
+def pack(
+    name: str,
+    recipe: str,
+    videos: Path | None,
+    group_pattern: str | None,
+    manifest: Path | None,
+    store: Path,
+    protocol: str | None,
+    output: Path,
+    fold: str | None,
+) -> int:
+    """Join what STAGE of RECIPE made into one HDF5 file, a group per clip.
+
+    Each group is named by the clip id and carries the attributes of the clip's own file, its label,
+    group and split. Clips that failed or are missing are left out and counted.
+
+    \b
+    Example:
+      cinefeat pack describe dt-bow --store store -o bags.h5
+    """
+    from cinefeat.pipeline.packing import pack_products
+    from cinefeat.pipeline.plan import plan
+    from cinefeat.pipeline.protocol import folds
+
+    if videos is None and manifest is None:
+        manifest = store / "manifest.csv"
+    clips = load_clips(videos, group_pattern, manifest, store, 1)
+    every = folds(clips, protocol or default_protocol(clips))
+    nodes = {f.name: plan(load_recipe(recipe), store, clips, f).get(name) for f in every}
+    node = _choose(nodes, name, fold)
+    n_packed = pack_products(node, output)
+    left_out = len(node.clips) - n_packed
+    click.echo(f"{n_packed} clips in {output}" + (f", {left_out} left out" if left_out else ""))
+    return 1 if left_out else 0
+
+
+def _choose(nodes: dict[str, Any], name: str, fold: str | None) -> Any:
+    if None in nodes.values():
+        raise InputError(f"the recipe has no stage {name!r}")
+    if next(iter(nodes.values())).stage.per == "corpus":
+        raise InputError(f"stage {name} has no product per clip to pack")
+    if fold is not None:
+        if fold not in nodes:
+            raise InputError(f"there is no fold {fold!r}; there are {', '.join(nodes)}")
+        return nodes[fold]
+    if len({node.digest for node in nodes.values()}) > 1:
+        raise InputError(
+            f"stage {name} differs between folds; choose one with --fold {'|'.join(nodes)}"
+        )
+    return next(iter(nodes.values()))

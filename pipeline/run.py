@@ -1,0 +1,247 @@
+"""Do what is missing: stage by stage, shard by shard, with a ledger of what failed."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cinefeat.pipeline import plan as planning
+from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.manifest import Clip
+from cinefeat.pipeline.plan import Node, plan, stages_of
+from cinefeat.pipeline.progress import track
+from cinefeat.pipeline.protocol import Fold
+from cinefeat.pipeline.recipe import Recipe, to_toml
+from cinefeat.pipeline.stages import Job, Stage
+from cinefeat.pipeline.store import (
+    ProductWriter,
+    csv_text,
+    read_attrs,
+    remove_stale_temporaries,
+    write_text,
+)
+from cinefeat.pipeline.workers import Outcome, Task, WorkerPool, resolve
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One invocation: what to compute, for which clips, where, and with what.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    clips : tuple of Clip
+        All clips of the manifest, in its order.
+    store : Path
+    folds : tuple of Fold
+    shard : (int, int) or None
+        Index and count: only the clips of that shard, and only stages per clip.
+    jobs : int
+        Worker processes.
+    device : str
+        "cpu", "cuda" or "cuda:k".
+    only : str or None
+        The one stage to run; its inputs must be there.
+    """
+
+    recipe: Recipe
+    clips: tuple[Clip, ...]
+    store: Path
+    folds: tuple[Fold, ...]
+    shard: tuple[int, int] | None = None
+    jobs: int = 1
+    device: str = "cpu"
+    only: str | None = None
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    Parameters
+    ----------
+    seconds : dict of str to float
+        Wall seconds per stage.
+    made : dict of str to int
+        Products written per stage.
+    failures : dict of (str, str) to str
+        Reason per clip and stage.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    made: dict[str, int] = field(default_factory=dict)
+    failures: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+def run(request: Request) -> Summary:
+    """Run the stages of a request that have products missing, and return what was done.
+
+    Failed clips are tried again: their cause may be gone. Everything that is written is written
+    atomically, so a run may be killed at any moment and started again.
+
+    Raises
+    ------
+    InputError
+        If a stage lacks inputs that this invocation was not to make, or the user's input is bad.
+    """
+    summary = Summary()
+    with WorkerPool(request.jobs) as pool:
+        for stage in _selected(request):
+            started = time.monotonic()
+            summary.made[stage.name] = 0
+            for node in nodes_of(request, stage.name):
+                _run_node(request, node, pool, summary)
+            summary.seconds[stage.name] = time.monotonic() - started
+    write_ledger(request)
+    return summary
+
+
+def _selected(request: Request) -> tuple[Stage, ...]:
+    stages = stages_of(request.recipe)
+    if request.only is not None:
+        chosen = tuple(stage for stage in stages if stage.name == request.only)
+        if not chosen:
+            known = ", ".join(stage.name for stage in stages)
+            raise InputError(
+                f"recipe {request.recipe.name} has no stage {request.only!r}; it has {known}"
+            )
+        if request.shard and chosen[0].per == "corpus":
+            raise InputError(f"stage {request.only} learns from all clips: run it without --shard")
+        return chosen
+    if request.shard is None:
+        return stages
+    first_corpus = next((i for i, s in enumerate(stages) if s.per == "corpus"), len(stages))
+    return stages[:first_corpus]
+
+
+def nodes_of(request: Request, stage: str) -> list[Node]:
+    """Return the nodes of a stage, one for each fold that makes a difference."""
+    plans = (plan(request.recipe, request.store, request.clips, fold) for fold in request.folds)
+    nodes = (nodes_by_name[stage] for nodes_by_name in plans)
+    return list({node.digest: node for node in nodes}.values())
+
+
+def _run_node(request: Request, node: Node, pool: WorkerPool, summary: Summary) -> None:
+    _require_inputs(node)
+    remove_stale_temporaries(node.folder)
+    wanted = _wanted(request, node)
+    if wanted:
+        write_text(node.folder / "recipe.toml", to_toml(_upstream(request.recipe, node)))
+    by_id = {clip.id: clip for clip in node.clips}
+    unreadable = [part for part in wanted if part in by_id and by_id[part].status == "unreadable"]
+    for part in unreadable:
+        _fail(node, by_id[part], by_id[part].reason, summary)
+    attempted = [part for part in wanted if part not in set(unreadable)]
+    tasks = [
+        Task(f"{__name__}:make_product", job, f"stage {job.stage}, {job.part}")
+        for job in planning.jobs(node, attempted, request.device)
+    ]
+    for outcome in track(pool.run(tasks), len(tasks), node.stage.name):
+        _settle(node, outcome, by_id, summary)
+
+
+def _wanted(request: Request, node: Node) -> list[str]:
+    state = planning.progress(node)
+    parts = [*state.missing, *state.failed]
+    if node.stage.per == "clip":
+        parts += _outdated(node, state.done)
+        if request.shard:
+            index, count = request.shard
+            parts = [part for part in parts if planning.shard_of(part, count) == index]
+    order = {part: i for i, part in enumerate(node.parts())}
+    return sorted(parts, key=order.__getitem__)
+
+
+def _outdated(node: Node, done: frozenset[str]) -> list[str]:
+    """Return the clips whose product was made from a file that has changed since."""
+    return [
+        clip.id
+        for clip in node.clips
+        if clip.id in done
+        and clip.sha256
+        and read_attrs(node.product(clip.id))["source_sha256"] != clip.sha256
+    ]
+
+
+def _settle(node: Node, outcome: Outcome, by_id: dict[str, Clip], summary: Summary) -> None:
+    job: Job = outcome.task.argument
+    if outcome.failure is None:
+        summary.made[node.stage.name] += 1
+    elif node.stage.per == "clip":
+        _fail(node, by_id[job.part], outcome.failure, summary)
+    else:
+        raise RuntimeError(f"{outcome.task.label}: {outcome.failure}")
+
+
+def _fail(node: Node, clip: Clip, reason: str, summary: Summary) -> None:
+    planning.record_failure(node, clip, reason)
+    summary.failures[clip.id, node.stage.name] = reason
+    _log.warning("%s: %s failed: %s", node.stage.name, clip.id, reason)
+
+
+def _require_inputs(node: Node) -> None:
+    for need in node.needs:
+        state = planning.progress(need)
+        names = [name for name in state.missing if need.stage.per == "corpus" or _uses(node, name)]
+        if names:
+            raise InputError(
+                f"stage {node.stage.name} needs {len(names)} products of stage {need.stage.name} "
+                f"that are not there ({names[0]} is one): run stage {need.stage.name} first"
+            )
+
+
+def _uses(node: Node, clip_id: str) -> bool:
+    return any(clip.id == clip_id for clip in node.clips)
+
+
+def _upstream(recipe: Recipe, node: Node) -> Recipe:
+    """Return the recipe with the tables that a node depends on, and no others."""
+    used = {node.stage.name}
+    stack = list(node.needs)
+    while stack:
+        need = stack.pop()
+        used.add(need.stage.name)
+        stack += need.needs
+    dropped = {stage.name: None for stage in stages_of(recipe) if stage.name not in used}
+    return recipe.model_copy(update=dropped)
+
+
+def write_ledger(request: Request) -> None:
+    """Write ``<store>/failures.csv``: every clip of this request that a stage could not process.
+
+    It is a view of the records that lie beside the products, so shards that end at the same time
+    do no harm: each writes all that is known.
+    """
+    rows = sorted(
+        (clip, stage.name, reason)
+        for stage in stages_of(request.recipe)
+        if stage.per == "clip"
+        for node in nodes_of(request, stage.name)
+        for clip, reason in planning.failures(node).items()
+    )
+    write_text(request.store / "failures.csv", csv_text([("clip", "stage", "reason"), *rows]))
+
+
+def make_product(job: Job) -> None:
+    """Make one product; called in a worker process."""
+    started = time.process_time()
+    run_stage: Callable[[Job, ProductWriter], None] = resolve(_function(job.stage))
+    with ProductWriter(job.target, job.attrs) as product:
+        run_stage(job, product)
+        product.set_attrs({"cpu_seconds": time.process_time() - started})
+    job.target.with_name(f"{job.target.stem}.failed.json").unlink(missing_ok=True)
+
+
+def _function(stage: str) -> str:
+    from cinefeat.pipeline.stages import stage_named
+
+    return stage_named(stage).run
+
+
+def default_jobs() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,227 @@
+"""A pool of spawned worker processes that survives what a clip does to one of them.
+
+A decoder may crash, hang or eat all memory; that costs the task at hand and nothing else. The parent
+hands one task at a time to each worker and watches both its pipe and its life. Workers are spawned,
+never forked (OpenCV and OpenMP hang after a fork), and compute in one thread each, so that results
+do not depend on how many there are.
+"""
+
+import importlib
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Any, Self
+
+from cinefeat.pipeline.errors import ClipError, InputError
+
+# read by OpenMP, OpenBLAS, MKL and numba when a worker starts
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call in a worker: `function` is ``module:name`` and gets `argument`, both picklable."""
+
+    function: str
+    argument: Any
+    label: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: its value, or the reason why it failed."""
+
+    task: Task
+    value: Any = None
+    failure: str | None = None
+    seconds: float = 0.0
+
+
+class WorkerError(RuntimeError):
+    """A task raised something that is not a clip's fault; the worker's traceback is the message."""
+
+
+class WorkerPool:
+    """Run tasks in `n_workers` spawned processes.
+
+    Parameters
+    ----------
+    n_workers : int
+        Processes at most; they start when the first tasks come and stay until the pool is left.
+    time_limit : float or None
+        Seconds that one task may take before its worker is killed and replaced.
+    """
+
+    def __init__(self, n_workers: int, time_limit: float | None = None) -> None:
+        self._n_workers = n_workers
+        self._time_limit = time_limit
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for worker in self._workers:
+            worker.stop(at_once=kind is not None)
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        """Yield one outcome per task, in the order in which they finish.
+
+        Raises
+        ------
+        InputError
+            If a task found that the user's input is at fault.
+        WorkerError
+            If a task raised anything but `ClipError`; the other workers are stopped.
+        """
+        waiting = list(reversed(tasks))
+        while waiting or any(worker.task for worker in self._workers):
+            while waiting and (worker := self._idle_worker()):
+                worker.give(waiting.pop())
+            busy = [worker for worker in self._workers if worker.task]
+            wait([handle for worker in busy for handle in worker.handles], _POLL_SECONDS)
+            for worker in busy:
+                outcome = worker.poll(self._time_limit)
+                if outcome is not None:
+                    yield outcome
+            self._workers = [worker for worker in self._workers if worker.is_alive]
+
+    def _idle_worker(self) -> "_Worker | None":
+        for worker in self._workers:
+            if worker.task is None:
+                return worker
+        if len(self._workers) < self._n_workers:
+            self._workers.append(_Worker())
+            return self._workers[-1]
+        return None
+
+
+class _Worker:
+    """One process, its pipe, and the task that it is at."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, remote = context.Pipe()
+        self._process: BaseProcess = context.Process(target=_serve, args=(remote,), daemon=True)
+        with _environment(dict.fromkeys(_ONE_THREAD, "1")):
+            self._process.start()
+        remote.close()
+        self.task: Task | None = None
+        self.is_alive = True
+        self._since = 0.0
+
+    @property
+    def handles(self) -> tuple[Any, ...]:
+        return (self._pipe, self._process.sentinel)
+
+    def give(self, task: Task) -> None:
+        self.task, self._since = task, time.monotonic()
+        self._pipe.send((task.function, task.argument))
+
+    def poll(self, time_limit: float | None) -> Outcome | None:
+        """Return the outcome of the task at hand, or None while it runs."""
+        assert self.task is not None
+        task, seconds = self.task, time.monotonic() - self._since
+        if self._pipe.poll():
+            try:
+                kind, value = self._pipe.recv()
+            except EOFError:
+                return self._died(task, seconds)
+            self.task = None
+            return _outcome(task, kind, value, seconds)
+        if not self._process.is_alive():
+            return self._died(task, seconds)
+        if time_limit is not None and seconds > time_limit:
+            self.stop(at_once=True)
+            return Outcome(task, failure=f"took longer than {time_limit:g} s", seconds=seconds)
+        return None
+
+    def _died(self, task: Task, seconds: float) -> Outcome:
+        self._process.join()
+        code = self._process.exitcode or 0
+        self.stop(at_once=True)
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        return Outcome(task, failure=f"its worker process {how}", seconds=seconds)
+
+    def stop(self, *, at_once: bool) -> None:
+        self.is_alive, self.task = False, None
+        if at_once:
+            self._process.kill()
+        self._pipe.close()
+        self._process.join()
+
+
+def _outcome(task: Task, kind: str, value: Any, seconds: float) -> Outcome:
+    if kind == "clip":
+        return Outcome(task, failure=value, seconds=seconds)
+    if kind == "input":
+        raise InputError(value)
+    if kind == "error":
+        raise WorkerError(f"{task.label}:\n{value}")
+    return Outcome(task, value=value, seconds=seconds)
+
+
+def _serve(pipe: Connection) -> None:
+    """Answer calls until the parent closes the pipe or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    _use_one_thread()
+    while True:
+        try:
+            function, argument = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = ("done", resolve(function)(argument))
+        except ClipError as error:
+            answer = ("clip", str(error))
+        except InputError as error:
+            answer = ("input", str(error))
+        except Exception:  # noqa: BLE001 - told to the parent, which stops the run with it
+            answer = ("error", traceback.format_exc())
+        try:
+            pipe.send(answer)
+        except BrokenPipeError:
+            return
+
+
+def resolve(function: str) -> Any:
+    """Import the function that ``module:name`` names."""
+    module, name = function.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _use_one_thread() -> None:
+    import cv2
+
+    cv2.setNumThreads(0)
+
+
+class _environment:
+    """Set environment variables for the processes that start within the block."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self._values = values
+
+    def __enter__(self) -> None:
+        self._before = {key: os.environ.get(key) for key in self._values}
+        os.environ.update(self._values)
+
+    def __exit__(self, *exception: object) -> None:
+        for key, value in self._before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value

@@ -1,0 +1,42 @@
+"""What the tests of the worker pool have workers do; importable by name in a spawned process."""
+
+import os
+import signal
+import time
+
+from cinefeat.pipeline.errors import ClipError, InputError
+
+
+def double(x: int) -> int:
+    return 2 * x
+
+
+def fail_as_clip(reason: str) -> None:
+    raise ClipError(reason)
+
+
+def fail_as_input(reason: str) -> None:
+    raise InputError(reason)
+
+
+def fail(reason: str) -> None:
+    raise ZeroDivisionError(reason)
+
+
+def die(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def leave(code: int) -> None:
+    os._exit(code)
+
+
+def hang(_: object) -> None:
+    time.sleep(3600)
+
+
+def environment(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+SIGSEGV = int(signal.SIGSEGV)

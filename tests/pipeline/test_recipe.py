@@ -1,0 +1,84 @@
+"""Recipes: shipped ones load, wrong ones say what is wrong, text forms are stable."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.recipe import canonical, load_recipe, shipped_recipes, to_toml
+
+MINIMAL = """
+name = "mine"
+title = "t"
+source = "s"
+[flow]
+[fit]
+n_words = 10
+[train]
+classifier = "linear-svm"
+"""
+
+
+def _load(tmp_path: Path, text: str):  # type: ignore[no-untyped-def]
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return load_recipe(str(path))
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_loads_under_its_name_and_survives_its_text_form(
+    tmp_path: Path, name: str
+) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert _load(tmp_path, to_toml(recipe)) == recipe
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ("n_wrods = 10", r"unknown key 'fit.n_wrods'; known keys are .*n_words"),
+        ("n_words = 0", r"fit.n_words = 0: .*greater than or equal to 1"),
+        ("n_words = 'ten'", r"fit.n_words = 'ten': .*integer"),
+        ("n_words = 10\nchannels = ['hog', 'sift']", r"fit.channels.1 = 'sift'"),
+        ("n_words = 10\nchannels = []", r"fit.channels = \[\]"),
+        ("n_words = 10\n[trian]", r"unknown key 'trian'; known keys are .*train"),
+        ("n_words = 99999999999999", r"fit.n_words"),
+        ("n_words = nan", r"fit.n_words"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(tmp_path: Path, change: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        _load(tmp_path, MINIMAL.replace("n_words = 10", change))
+
+
+def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
+    text = MINIMAL.replace("n_words = 10", "n_words = 0\nfoo = 1") + "C = -1\n"
+    with pytest.raises(InputError) as caught:
+        _load(tmp_path, text)
+    assert all(key in str(caught.value) for key in ("fit.n_words", "fit.foo", "train.C"))
+
+
+def test_an_unknown_key_of_a_classifier_lists_that_classifiers_keys(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'train.n_trees'; known keys are C, classifier"):
+        _load(tmp_path, MINIMAL + "n_trees = 3\n")
+
+
+def test_an_unknown_recipe_lists_the_shipped_ones() -> None:
+    with pytest.raises(InputError, match=r"no recipe 'dt-bwo'.*dt-bow"):
+        load_recipe("dt-bwo")
+
+
+@pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe"])
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.toml").write_bytes(content)
+    with pytest.raises(InputError, match="not valid TOML"):
+        load_recipe(str(tmp_path / "bad.toml"))
+
+
+def test_the_canonical_text_does_not_depend_on_the_order_of_keys(tmp_path: Path) -> None:
+    one = _load(tmp_path, MINIMAL.replace("n_words = 10", "n_words = 10\nseed = 3"))
+    two = _load(tmp_path, MINIMAL.replace("n_words = 10", "seed = 3\nn_words = 10"))
+    assert canonical(one.fit) == canonical(two.fit)
+    assert re.fullmatch(r"\{.*\}", canonical(one.fit))

@@ -1,0 +1,71 @@
+"""The worker pool: order does not matter, and one bad task costs one task."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.workers import Task, WorkerError, WorkerPool
+
+sys.path.insert(0, str(Path(__file__).parent))  # spawned workers get the parent's sys.path
+
+
+def _task(function: str, argument: object) -> Task:
+    return Task(f"task_functions:{function}", argument, f"{function} {argument}")
+
+
+@pytest.fixture
+def pool() -> Iterator[WorkerPool]:
+    with WorkerPool(2, time_limit=3) as pool:
+        yield pool
+
+
+def test_every_task_has_one_outcome(pool: WorkerPool) -> None:
+    outcomes = list(pool.run([_task("double", i) for i in range(7)]))
+    assert {o.task.argument: o.value for o in outcomes} == {i: 2 * i for i in range(7)}
+    assert list(pool.run([])) == []
+
+
+@pytest.mark.parametrize(
+    "function, argument, reason",
+    [
+        ("fail_as_clip", "too short", "^too short$"),
+        ("die", 11, "killed by SIGSEGV"),
+        ("die", 9, "killed by SIGKILL"),
+        ("leave", 3, "exited with 3"),
+        ("hang", None, "longer than 3 s"),
+    ],
+)
+def test_a_bad_task_fails_alone(
+    pool: WorkerPool, function: str, argument: object, reason: str
+) -> None:
+    tasks = [_task("double", 1), _task(function, argument), *(_task("double", i) for i in (2, 3))]
+    outcomes = {o.task.label: o for o in pool.run(tasks)}
+    assert len(outcomes) == 4
+    bad = outcomes.pop(f"{function} {argument}")
+    assert bad.failure is not None
+    assert re.search(reason, bad.failure)
+    assert sorted(o.value for o in outcomes.values()) == [2, 4, 6]
+
+
+def test_bad_input_found_by_a_worker_is_bad_input(pool: WorkerPool) -> None:
+    with pytest.raises(InputError, match="fewer words"):
+        list(pool.run([_task("fail_as_input", "fewer words")]))
+
+
+def test_any_other_error_stops_with_the_task_and_its_traceback(pool: WorkerPool) -> None:
+    with pytest.raises(WorkerError, match=r"(?s)fail oops.*ZeroDivisionError: oops"):
+        list(pool.run([_task("fail", "oops")]))
+
+
+def test_workers_compute_in_one_thread_and_the_parent_keeps_its_environment(
+    pool: WorkerPool,
+) -> None:
+    before = dict(os.environ)
+    (outcome,) = pool.run([_task("environment", "OMP_NUM_THREADS")])
+    assert outcome.value == "1"
+    assert dict(os.environ) == before
