@@ -16,6 +16,10 @@ _PUBLIC: dict[str, str] = {
     "dense_trajectories": "idt",
     "iter_dense_trajectories": "idt",
     "TrajectorySettings": "trajectories",
+    "dequantise_flow": "quantise",
+    "flow_of_video": "flow",
+    "optical_flow_tvl1": "flow",
+    "quantise_flow": "quantise",
 }
 
 __all__ = sorted(_PUBLIC)
