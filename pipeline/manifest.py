@@ -15,8 +15,12 @@ from dataclasses import MISSING, dataclass, fields
 from functools import lru_cache, partial
 from itertools import islice, repeat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cinefeat.pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 STATUSES = ("", "ok", "short", "unreadable")
 
@@ -169,7 +173,7 @@ def write_manifest(path: Path | str, clips: Iterable[Clip]) -> None:
         raise InputError(f"cannot write the manifest {path}: {error.strerror}") from error
 
 
-def _read_rows(reader: "csv._reader", path: Path) -> Iterator[Clip]:
+def _read_rows(reader: "Reader", path: Path) -> Iterator[Clip]:
     """Yield the clips, parsed block by block and column by column: twice as fast as by cell."""
     header = [name.strip() for name in next(reader, [])]
     try:

@@ -24,6 +24,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.manifest import Clip
@@ -194,7 +195,7 @@ def _group_folds(clips: Sequence[Clip], fold_of: Mapping[str, str]) -> tuple[Fol
     for name in names:
         of_test = _labels(tested[name])
         _check_labels(name, total - of_test, of_test)
-        train = tuple(clip_id for clip_id, fold in zip(ids, home, strict=True) if fold != name)
+        train = tuple(compress(ids, map(name.__ne__, home)))
         made.append(Fold(name, train, tuple(clip.id for clip in tested[name])))
     return tuple(made)
 
