@@ -17,10 +17,15 @@ from cinefeat.classifiers.types import Array
 # class name -> module; from_arrays makes no other class
 _CLASSES = {
     "BagOfWords": "bow",
+    "DiagonalGMM": "mixture",
+    "FisherVector": "fisher",
     "KMeansCodebook": "codebook",
     "KernelSVM": "svm",
     "LinearSVM": "svm",
+    "PCA": "pca",
+    "Pooling": "pooling",
     "RandomForest": "forest",
+    "VLAD": "vlad",
 }
 
 

@@ -1,14 +1,14 @@
 """Bags of words: how often each codeword occurs in each cell of a space-time grid."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from cinefeat.classifiers.bags import as_bag, iter_bags
+from cinefeat.classifiers.bags import as_bag, iter_bags, row_chunks
 from cinefeat.classifiers.codebook import KMeansCodebook
-from cinefeat.classifiers.kmeans import nearest
+from cinefeat.classifiers.kmeans import nearest, squared_to_all
 from cinefeat.classifiers.normalize import l1_norm
 from cinefeat.classifiers.sampling import reservoir_sample
 from cinefeat.classifiers.types import Array, RandomState
@@ -21,9 +21,10 @@ DT_GRIDS = ((1, 1, 1), (2, 2, 1), (1, 3, 1), (1, 1, 2), (2, 2, 2), (1, 3, 2))
 class BagOfWords(TransformerMixin, BaseEstimator):
     """Encode a bag as histograms of its descriptors' nearest codewords.
 
-    For each grid, a descriptor votes in the cell that holds its position, for its nearest codeword
-    (ties to the lower index). The histogram of a grid, all its cells together, is divided by its sum
-    and is one channel; an empty bag encodes to zeros.
+    For each grid, a descriptor votes in the cell that holds its position: once for its nearest
+    codeword (ties to the lower index), or, with soft assignment, for its `n_nearest` codewords with
+    weights ``exp(-d^2 / (2 b^2))`` that are scaled to sum to 1. The histogram of a grid, all its cells
+    together, is divided by its sum and is one channel; an empty bag encodes to zeros.
 
     Parameters
     ----------
@@ -31,9 +32,13 @@ class BagOfWords(TransformerMixin, BaseEstimator):
         K, codewords of the k-means codebook.
     grids : sequence of (int, int, int)
         Cells along x, y and t of each grid; `DT_GRIDS` has the six of the dense trajectories.
+    assignment : {"hard", "soft"}
+        Votes for the nearest codeword, or for several.
+    n_nearest : int
+        Codewords that a descriptor votes for in soft assignment.
     n_samples : int
         Descriptors to learn the codebook from, drawn uniformly from the bags.
-    n_init, max_iter : int
+    n_init, max_iter, branching, device
         As in `KMeansCodebook`.
     random_state : int, Generator, RandomState or None
         The seed of the sample and of the codebook.
@@ -41,6 +46,8 @@ class BagOfWords(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     codebook_ : KMeansCodebook
+    bandwidth_ : float
+        b: the root mean squared distance of the sample to its nearest codewords.
     channel_sizes_ : ndarray of shape (n_grids,), int64
         Columns of each grid's channel, in the order of `grids`.
 
@@ -52,6 +59,7 @@ class BagOfWords(TransformerMixin, BaseEstimator):
     ----------
     .. [1] Wang, Klaser, Schmid, Liu. Dense trajectories and motion boundary descriptors for action
        recognition. IJCV 2013, section 5.1.
+    .. [2] van Gemert, Veenman, Smeulders, Geusebroek. Visual word ambiguity. PAMI 2010 (soft votes).
 
     Examples
     --------
@@ -67,16 +75,24 @@ class BagOfWords(TransformerMixin, BaseEstimator):
         n_words: int = 4000,
         *,
         grids: Sequence[tuple[int, int, int]] = ((1, 1, 1),),
+        assignment: Literal["hard", "soft"] = "hard",
+        n_nearest: int = 5,
         n_samples: int = 100_000,
         n_init: int = 8,
         max_iter: int = 100,
+        branching: int | None = None,
+        device: str = "cpu",
         random_state: RandomState = None,
     ) -> None:
         self.n_words = n_words
         self.grids = grids
+        self.assignment = assignment
+        self.n_nearest = n_nearest
         self.n_samples = n_samples
         self.n_init = n_init
         self.max_iter = max_iter
+        self.branching = branching
+        self.device = device
         self.random_state = random_state
 
     def fit(self, bags: Iterable[Array] | Array, y: Any = None) -> Self:
@@ -89,13 +105,18 @@ class BagOfWords(TransformerMixin, BaseEstimator):
         y : ignored
         """
         cells = [_n_cells(grid) for grid in self.grids]
+        if self.assignment not in ("hard", "soft"):
+            raise ValueError(f"assignment={self.assignment!r}: choose 'hard' or 'soft'")
         sample = reservoir_sample(iter_bags(bags), self.n_samples, self.random_state)
         self.codebook_ = KMeansCodebook(
             self.n_words,
             n_init=self.n_init,
             max_iter=self.max_iter,
+            branching=self.branching,
+            device=self.device,
             random_state=self.random_state,
         ).fit(sample)
+        self.bandwidth_ = float(np.sqrt(self.codebook_.inertia_ / len(sample)))
         self.channel_sizes_ = np.array([n * self.n_words for n in cells], np.int64)
         return self
 
@@ -139,15 +160,34 @@ class BagOfWords(TransformerMixin, BaseEstimator):
     def _encode(self, x: Array, position: Array) -> Array:
         bag = as_bag(x, self.codebook_.n_features_in_)
         where = _checked(position, len(bag))
-        words = nearest(bag, self.codebook_.codewords_)
-        channels = [self._histogram(words, where, grid) for grid in self.grids]
+        words, votes = self._votes(bag)
+        channels = [self._histogram(words, votes, where, grid) for grid in self.grids]
         return np.concatenate(channels)
 
-    def _histogram(self, words: Array, where: Array, grid: tuple[int, int, int]) -> Array:
+    def _votes(self, bag: Array) -> tuple[Array, Array]:
+        """Return the words that each descriptor votes for and the weights: two (N, n) arrays."""
+        codewords = self.codebook_.codewords_
+        if self.assignment == "hard":
+            return nearest(bag, codewords, self.device)[:, None], np.ones((len(bag), 1))
+        n = min(self.n_nearest, len(codewords))
+        words, squares = np.empty((len(bag), n), np.int64), np.empty((len(bag), n))
+        for rows in row_chunks(len(bag), 16 * len(codewords)):
+            table = squared_to_all(bag[rows], codewords)
+            words[rows] = np.argsort(table, axis=1, kind="stable")[:, :n]
+            squares[rows] = np.take_along_axis(table, words[rows], axis=1)
+        # about the least distance, so that far descriptors do not lose all their votes to underflow
+        scale = 2 * self.bandwidth_**2 or 1.0
+        return words, l1_norm(np.exp((squares[:, :1] - squares) / scale))
+
+    def _histogram(
+        self, words: Array, votes: Array, where: Array, grid: tuple[int, int, int]
+    ) -> Array:
         x, y, t = np.floor(where * grid).astype(np.int64).T
         cell = (t * grid[1] + y) * grid[0] + x
-        counts = np.bincount(cell * self.n_words + words, minlength=_n_cells(grid) * self.n_words)
-        return l1_norm(counts.astype(np.float32))
+        bins = cell[:, None] * self.n_words + words
+        n_bins = _n_cells(grid) * self.n_words
+        counts = np.bincount(bins.ravel(), weights=votes.ravel(), minlength=n_bins)
+        return l1_norm(counts).astype(np.float32)
 
 
 def _n_cells(grid: tuple[int, int, int]) -> int:

@@ -1,4 +1,4 @@
-"""Codebooks: the k-means codewords that bags of words and VLAD count and sum by."""
+"""Codebooks: the k-means codewords by which bags of words count and VLAD sums residuals."""
 
 from collections.abc import Iterable
 from typing import Any, Self
@@ -7,13 +7,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from cinefeat.classifiers.bags import as_bag, is_single, stack_bags
-from cinefeat.classifiers.kmeans import kmeans, nearest
+from cinefeat.classifiers.kmeans import kmeans, nearest, squared_distances, squared_to_all
 from cinefeat.classifiers.sampling import seed_sequence
 from cinefeat.classifiers.types import Array, RandomState
 
 
 class KMeansCodebook(TransformerMixin, BaseEstimator):
-    """Learn codewords by k-means (Lloyd, k-means++ seeds, the best of several starts).
+    """Learn codewords by k-means: Lloyd's iterations from k-means++ seeds, the best of several starts.
 
     Parameters
     ----------
@@ -22,9 +22,16 @@ class KMeansCodebook(TransformerMixin, BaseEstimator):
     n_init : int
         Starts from different seeds; the one of least inertia is kept.
     max_iter : int
-        The most Lloyd iterations of one start.
+        The most passes of one start over all descriptors and codewords.
     tol : float
-        A start ends when the inertia falls by less than this part of itself.
+        A start ends when such a pass lowers the inertia by less than this part of itself.
+    branching : int, optional
+        Learn the codewords as the leaves of a tree: the sample is split into `branching` clusters, each
+        of which gets codewords in proportion to its descriptors and is split again while it has more
+        than `branching`. Faster for many words, at a somewhat greater inertia. None is one flat
+        k-means. Descriptors are assigned to the nearest of all leaves either way.
+    device : str
+        Where the products run: "cpu" or a torch device such as "cuda".
     random_state : int, Generator, RandomState or None
         The seed; None gives another codebook each time.
 
@@ -33,8 +40,6 @@ class KMeansCodebook(TransformerMixin, BaseEstimator):
     codewords_ : ndarray of shape (K, D), float32
     inertia_ : float
         Sum over the sample of the squared distance to the nearest codeword.
-    n_iter_ : int
-        Iterations of the kept start.
     n_features_in_ : int
         D.
 
@@ -54,13 +59,17 @@ class KMeansCodebook(TransformerMixin, BaseEstimator):
         *,
         n_init: int = 8,
         max_iter: int = 100,
-        tol: float = 1e-4,
+        tol: float = 1e-3,
+        branching: int | None = None,
+        device: str = "cpu",
         random_state: RandomState = None,
     ) -> None:
         self.n_words = n_words
         self.n_init = n_init
         self.max_iter = max_iter
         self.tol = tol
+        self.branching = branching
+        self.device = device
         self.random_state = random_state
 
     def fit(self, bags: Iterable[Array] | Array, y: Any = None) -> Self:
@@ -83,13 +92,31 @@ class KMeansCodebook(TransformerMixin, BaseEstimator):
                 f"n_words={self.n_words} exceeds the {len(sample)} descriptors to learn from: "
                 "lower n_words or give more descriptors"
             )
-        seed = seed_sequence(self.random_state)
-        best = kmeans(sample, self.n_words, self.n_init, self.max_iter, self.tol, seed)
-        self.codewords_ = best.codewords
-        self.inertia_ = best.inertia
-        self.n_iter_ = best.n_iter
+        if min(self.n_words, self.n_init) < 1 or (self.branching or 2) < 2:
+            raise ValueError(
+                f"n_words={self.n_words}, n_init={self.n_init}, branching={self.branching}: "
+                "the least are 1, 1 and 2"
+            )
+        self.codewords_ = self._leaves(sample, self.n_words, seed_sequence(self.random_state))
+        labels = nearest(sample, self.codewords_, self.device)
+        self.inertia_ = float(squared_distances(sample, self.codewords_, labels).sum())
         self.n_features_in_ = sample.shape[1]
         return self
+
+    def _leaves(self, x: Array, n_words: int, seed: np.random.SeedSequence) -> Array:
+        """Return `n_words` codewords of `x`, by a tree where one is asked for and needed."""
+        n_branches = n_words if self.branching is None else min(n_words, self.branching)
+        split = kmeans(x, n_branches, self.n_init, self.max_iter, self.tol, seed, self.device)
+        if n_branches == n_words:
+            return split.codewords
+        labels = nearest(x, split.codewords, self.device)
+        parts = share(np.bincount(labels, minlength=n_branches), n_words)
+        leaves = [
+            self._leaves(x[labels == b], part, child)
+            for b, (part, child) in enumerate(zip(parts, seed.spawn(n_branches), strict=True))
+            if part
+        ]
+        return np.concatenate(leaves)
 
     def predict(self, bags: Iterable[Array] | Array) -> Any:
         """Return the index of each descriptor's nearest codeword, ties to the lower index.
@@ -103,8 +130,8 @@ class KMeansCodebook(TransformerMixin, BaseEstimator):
         list of (N_i,) int64 arrays, or one array for a single 2-D input
         """
         if is_single(bags):
-            return nearest(as_bag(bags, self.n_features_in_), self.codewords_)
-        return [nearest(as_bag(x, self.n_features_in_), self.codewords_) for x in bags]
+            return nearest(as_bag(bags, self.n_features_in_), self.codewords_, self.device)
+        return [nearest(as_bag(x, self.n_features_in_), self.codewords_, self.device) for x in bags]
 
     def transform(self, bags: Iterable[Array] | Array) -> Any:
         """Return the Euclidean distance of each descriptor to each codeword.
@@ -118,7 +145,27 @@ class KMeansCodebook(TransformerMixin, BaseEstimator):
         return [self._distances(as_bag(x, self.n_features_in_)) for x in bags]
 
     def _distances(self, x: Array) -> Array:
-        origin = self.codewords_.mean(axis=0)
-        rows, words = x - origin, self.codewords_ - origin
-        squares = np.square(rows).sum(axis=1)[:, None] + np.square(words).sum(axis=1)
-        return np.sqrt(np.maximum(squares - 2 * rows @ words.T, 0))
+        return np.sqrt(np.maximum(squared_to_all(x, self.codewords_), 0))
+
+
+def share(counts: Array, n_words: int) -> list[int]:
+    """Split `n_words` among clusters in proportion to their descriptors, by largest remainder.
+
+    Every cluster with a descriptor gets at least one word, and none more words than descriptors.
+
+    Examples
+    --------
+    >>> share(np.array([70, 29, 1]), 10)
+    [6, 3, 1]
+    """
+    least = np.minimum(counts, 1)
+    parts = least.copy()
+    while (missing := n_words - int(parts.sum())) > 0:
+        room = counts - parts
+        wish = room / room.sum() * missing
+        grant = np.minimum(np.floor(wish).astype(np.int64), room)
+        if not grant.any():
+            order = np.argsort(-(wish - grant), kind="stable")
+            grant[order[:missing]] = np.minimum(1, room[order[:missing]])
+        parts = parts + grant
+    return [int(p) for p in parts]
