@@ -5,13 +5,15 @@ and their order are those of the authors' programs. Frames stream through: memor
 with the length of the video, except for the rows that `dense_trajectories` collects.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 
-from cinefeat.extractors import histograms, trajectories
+from cinefeat.extractors import farneback, histograms, trajectories
+from cinefeat.extractors.camera_motion import CameraMotion, pull_back
+from cinefeat.extractors.flow import optical_flow_tvl1
 from cinefeat.extractors.trajectories import Level, Tracks, TrajectorySettings
 
 Planes = tuple[np.ndarray, np.ndarray]  # the x and y components of a flow field
@@ -85,6 +87,62 @@ def _field_motion(
             field = _next_field(warped, i, "warped_flow", previous.shape)
             stabilised = flow_pyramid(field, levels)
         yield previous, current, plain, stabilised
+
+
+class _GivenHomographies:
+    """Hand out given homographies pair after pair."""
+
+    def __init__(self, homographies: Iterable[np.ndarray]) -> None:
+        self._homographies, self._pair = iter(homographies), 0
+
+    def __call__(self, previous: np.ndarray, current: np.ndarray, flow: Planes) -> np.ndarray:
+        homography = next(self._homographies, None)
+        if homography is None:
+            raise ValueError(
+                f"homographies ends after {self._pair}; give one for each pair of frames"
+            )
+        self._pair += 1
+        return homography
+
+
+Camera = Callable[[np.ndarray, np.ndarray, Planes], np.ndarray]
+Estimator = tuple[
+    Callable[[np.ndarray, Sequence[Level]], Any],  # prepare a frame
+    Callable[[Any, Any, Sequence[Level]], list[Planes]],  # the level flows between two of them
+]
+
+
+def _tvl1_flow(first: np.ndarray, second: np.ndarray, levels: Sequence[Level]) -> list[Planes]:
+    return flow_pyramid(optical_flow_tvl1(first, second), levels)
+
+
+FLOWS: dict[str, Estimator] = {
+    "farneback": (farneback.polynomial_pyramid, lambda a, b, _: farneback.flow_between(a, b)),
+    "tvl1": (lambda gray, _: gray, _tvl1_flow),
+}
+
+
+def _estimated_motion(
+    pairs: Iterable[tuple[np.ndarray, np.ndarray]],
+    estimator: Estimator,
+    camera: Camera | None,
+    settings: TrajectorySettings,
+) -> Iterator[tuple[np.ndarray, np.ndarray, list[Planes], list[Planes]]]:
+    """Yield each frame pair with its level flows, estimated here; `camera` removes its motion."""
+    prepare, flow_between = estimator
+    before: Any = None
+    for previous, current in pairs:
+        if before is None:
+            levels = trajectories.pyramid_levels(*previous.shape[::-1], settings)
+            before = prepare(previous, levels)
+        after = prepare(current, levels)
+        stabilised = plain = flow_between(before, after, levels)
+        if camera is not None:
+            homography = camera(previous, current, plain[0])
+            pulled = prepare(pull_back(previous, current, homography), levels)
+            stabilised = flow_between(before, pulled, levels)
+        yield previous, current, plain, stabilised
+        before = after
 
 
 def _next_field(fields: Iterator[np.ndarray], i: int, name: str, shape: tuple) -> np.ndarray:
@@ -280,7 +338,16 @@ def _trajectories(
     settings: TrajectorySettings,
 ) -> Iterator[Chunk]:
     _check_motion(camera_motion, flow, given)
-    if isinstance(flow, str) or device != "cpu":
+    if device != "cpu":
         raise NotImplementedError
-    motion = _field_motion(_gray_pairs(frames), flow, given["warped_flow"], settings)
+    pairs = _gray_pairs(frames)
+    if not isinstance(flow, str):
+        motion = _field_motion(pairs, flow, given["warped_flow"], settings)
+        return _rows(motion, camera_motion, first_frame, settings)
+    camera: Camera | None = None
+    if camera_motion and given["homographies"] is not None:
+        camera = _GivenHomographies(given["homographies"])
+    elif camera_motion:
+        camera = CameraMotion(given["boxes"])
+    motion = _estimated_motion(pairs, FLOWS[flow], camera, settings)
     return _rows(motion, camera_motion, first_frame, settings)

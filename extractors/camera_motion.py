@@ -1,0 +1,239 @@
+"""Camera motion between two frames as improved dense trajectories remove it.
+
+Wang, Schmid, "Action recognition with improved trajectories", ICCV 2013. Matches come from the flow at
+good corners and from a feature detector (the authors' SURF is in no OpenCV wheel; ORB stands in for
+it, which changes the output less than the order of the matches does). A homography is fitted with
+RANSAC and the second frame pulled back through it, so that the flow between the two is that of
+the scene alone.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import cv2
+import numpy as np
+from numba import njit
+
+Planes = tuple[np.ndarray, np.ndarray]  # the x and y components of a flow field
+Matches = tuple[np.ndarray, np.ndarray]  # (M, 2) float32 points of the first and second frame
+
+MAX_CORNERS = 1000
+CORNER_QUALITY = 0.001
+CORNER_DISTANCE = 3  # px
+MAX_FEATURES = 500
+MATCH_WINDOW = np.float32(25.0)  # px; a match moves less on both axes
+RANSAC_THRESHOLD = 1.0  # px
+MIN_MATCHES = 50  # a homography is fitted to more
+MIN_INLIERS = 25  # and accepted with more
+WARP_MARGIN = 5  # px; what comes from nearer the border is taken from the first frame
+
+
+def box_mask(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return a mask that is 0 inside boxes (of people, say) and 1 elsewhere.
+
+    Parameters
+    ----------
+    boxes : ndarray of shape (K, 4) or (K, 5)
+        x1, y1, x2, y2 in pixels, and a confidence that is not used. A box covers the integer pixels
+        from ``ceil(x1)`` to ``floor(x2)`` and ``ceil(y1)`` to ``floor(y2)``.
+    shape : tuple of int
+        Height and width of the frame.
+
+    Returns
+    -------
+    ndarray of shape (H, W), uint8
+
+    Raises
+    ------
+    ValueError
+        If a box leaves the frame (the reference then writes outside its arrays).
+
+    Examples
+    --------
+    >>> box_mask(np.array([[0.5, 0, 2, 1]]), (3, 4))
+    array([[1, 0, 0, 1],
+           [1, 0, 0, 1],
+           [1, 1, 1, 1]], dtype=uint8)
+    """
+    mask = np.ones(shape, np.uint8)
+    for box in np.asarray(boxes, np.float64).reshape(-1, np.shape(boxes)[-1] or 4):
+        left, top = np.ceil(box[:2]).astype(int)
+        right, bottom = np.floor(box[2:4]).astype(int)
+        if left < 0 or top < 0 or right >= shape[1] or bottom >= shape[0]:
+            raise ValueError(
+                f"box {box[:4].tolist()} leaves the frame of {shape[1]}x{shape[0]} px; clip the boxes"
+            )
+        mask[top : bottom + 1, left : right + 1] = 0
+    return mask
+
+
+def flow_matches(gray: np.ndarray, flow: Planes, mask: np.ndarray | None = None) -> Matches:
+    """Match the good corners of a frame with the points that the flow carries them to.
+
+    At most 1000 corners (Shi and Tomasi), at least 3 px apart.
+
+    Parameters
+    ----------
+    gray : ndarray of shape (H, W), uint8
+    flow : pair of ndarray of shape (H, W), float32
+        Flow from this frame to the next, pixels.
+    mask : ndarray of shape (H, W), uint8, optional
+        0 where no corner is wanted.
+
+    Returns
+    -------
+    pair of ndarray of shape (M, 2), float32
+    """
+    corners = cv2.goodFeaturesToTrack(gray, MAX_CORNERS, CORNER_QUALITY, CORNER_DISTANCE, mask=mask)
+    if corners is None:
+        return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
+    points = corners.reshape(-1, 2)
+    x, y = np.rint(points).astype(int).T
+    return points, (np.stack([x + flow[0][y, x], y + flow[1][y, x]], 1)).astype(np.float32)
+
+
+def detect_features(gray: np.ndarray, mask: np.ndarray | None = None) -> Matches:
+    """Detect and describe at most 500 features (ORB).
+
+    Returns
+    -------
+    pair of ndarray
+        Points (M, 2) float32 and descriptors (M, 4) uint64, 256 bits each.
+    """
+    keypoints, descriptors = cv2.ORB_create(MAX_FEATURES).detectAndCompute(gray, mask)
+    if descriptors is None:
+        return np.empty((0, 2), np.float32), np.empty((0, 4), np.uint64)
+    return cv2.KeyPoint_convert(keypoints), descriptors.view(np.uint64)
+
+
+@njit(cache=True, nogil=True)
+def _count_bits(v: int) -> int:
+    v = v - ((v >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    v = (v & np.uint64(0x3333333333333333)) + ((v >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    v = (v + (v >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (v * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+@njit(cache=True, nogil=True)
+def _nearest_in_window(
+    points: np.ndarray, bits: np.ndarray, old_points: np.ndarray, old_bits: np.ndarray
+) -> np.ndarray:
+    """Return for each feature the old one with the fewest differing bits nearby, or -1."""
+    nearest = np.full(len(points), -1, np.int64)
+    for i in range(len(points)):
+        least = np.uint64(257)
+        for j in range(len(old_points)):
+            if (
+                abs(points[i, 0] - old_points[j, 0]) < MATCH_WINDOW
+                and abs(points[i, 1] - old_points[j, 1]) < MATCH_WINDOW
+            ):
+                distance = np.uint64(0)
+                for word in range(4):
+                    distance += _count_bits(bits[i, word] ^ old_bits[j, word])
+                if distance < least:
+                    least, nearest[i] = distance, j
+    return nearest
+
+
+def match_features(first: Matches, second: Matches) -> Matches:
+    """Match each feature of the second frame with the most similar one of the first nearby.
+
+    Nearby is less than 25 px away on both axes. There is no ratio test and no check from the other side.
+    """
+    nearest = _nearest_in_window(*second, *first)
+    found = nearest >= 0
+    return first[0][nearest[found]], second[0][found]
+
+
+def fit_homography(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Fit the homography that carries points of the first frame to the second (RANSAC, 1 px).
+
+    Returns
+    -------
+    ndarray of shape (3, 3), float64
+        The identity if there are at most 50 matches or at most 25 of them fit.
+    """
+    if len(first) <= MIN_MATCHES:
+        return np.eye(3)
+    homography, fits = cv2.findHomography(first, second, cv2.RANSAC, RANSAC_THRESHOLD)
+    if homography is None or np.count_nonzero(fits) <= MIN_INLIERS:
+        return np.eye(3)
+    return homography
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pull_back(previous: np.ndarray, current: np.ndarray, h: np.ndarray, out: np.ndarray) -> None:
+    height, width = previous.shape
+    right, bottom = width - 1 - WARP_MARGIN, height - 1 - WARP_MARGIN
+    for y in range(height):
+        for x in range(width):
+            scale = 1.0 / (h[2, 0] * x + h[2, 1] * y + h[2, 2])
+            from_x = (h[0, 0] * x + h[0, 1] * y + h[0, 2]) * scale
+            from_y = (h[1, 0] * x + h[1, 1] * y + h[1, 2]) * scale
+            if not (WARP_MARGIN < from_x < right and WARP_MARGIN < from_y < bottom):
+                out[y, x] = previous[y, x]
+                continue
+            fixed_x, fixed_y = int(np.rint(from_x * 32)), int(np.rint(from_y * 32))
+            i, j, fx, fy = fixed_y >> 5, fixed_x >> 5, fixed_x & 31, fixed_y & 31
+            upper = (32 - fx) * current[i, j] + fx * current[i, j + 1]
+            lower = (32 - fx) * current[i + 1, j] + fx * current[i + 1, j + 1]
+            out[y, x] = (((32 - fy) * upper + fy * lower) * 32 + 16384) >> 15
+
+
+def pull_back(previous: np.ndarray, current: np.ndarray, homography: np.ndarray) -> np.ndarray:
+    """Warp a frame into the coordinates of the one before it.
+
+    Parameters
+    ----------
+    previous, current : ndarray of shape (H, W), uint8
+    homography : ndarray of shape (3, 3), float64
+        Carries points of `previous` to `current`.
+
+    Returns
+    -------
+    ndarray of shape (H, W), uint8
+        Pixel p is `current` at ``homography @ p``, bilinear in 32nds of a pixel. Where that is not
+        more than 5 px inside the frame, the pixel of `previous` stands instead: no motion there.
+    """
+    out = np.empty_like(previous)
+    _pull_back(previous, current, np.asarray(homography, np.float64), out)
+    return out
+
+
+class CameraMotion:
+    """Estimate the homography of one pair of frames after another.
+
+    Parameters
+    ----------
+    boxes : iterable of ndarray of shape (K, 4) or (K, 5), optional
+        Boxes of each frame, the first included; no match is taken inside (see `box_mask`). As in the
+        reference, corners of the earlier frame are masked with the boxes of the later one.
+    """
+
+    def __init__(self, boxes: Iterable[np.ndarray] | None = None) -> None:
+        self._boxes: Iterator[np.ndarray] | None = None if boxes is None else iter(boxes)
+        self._features: Matches | None = None
+        self._frame = 0
+
+    def __call__(self, previous: np.ndarray, current: np.ndarray, flow: Planes) -> np.ndarray:
+        """Return the homography (3, 3) from `previous` to `current`, given the flow between."""
+        if self._features is None:
+            self._features = detect_features(previous, self._mask(previous.shape))
+        mask = self._mask(current.shape)
+        features = detect_features(current, mask)
+        by_flow = flow_matches(previous, flow, mask)
+        by_feature = match_features(self._features, features)
+        self._features = features
+        return fit_homography(
+            *(np.concatenate(both) for both in zip(by_flow, by_feature, strict=True))
+        )
+
+    def _mask(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        if self._boxes is None:
+            return None
+        boxes = next(self._boxes, None)
+        if boxes is None:
+            raise ValueError(
+                f"boxes ends after {self._frame} frames; give one array for each frame, (0, 4) for none"
+            )
+        self._frame += 1
+        return box_mask(boxes, (shape[0], shape[1]))
