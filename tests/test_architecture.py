@@ -46,7 +46,9 @@ def _imports(path: Path) -> Iterator[str]:
 
 def _public_functions(path: Path) -> Iterator[ast.FunctionDef | ast.ClassDef]:
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        if not any(isinstance(d, ast.Name) and d.id == "overload" for d in node.decorator_list):
             yield node
 
 

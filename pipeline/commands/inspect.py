@@ -17,7 +17,7 @@ def describe(file: Path) -> None:
 
 
 @click.command()
-@click.option("--store", type=click.Path(path_type=Path), required=True)
+@click.option("--store", type=click.Path(path_type=Path), required=True, help="Folder to check.")
 def verify(store: Path) -> int:
     """Check that every file of a store is readable and of the digest that it claims.
 

@@ -1,11 +1,15 @@
 """`cinefeat scan` and `cinefeat demo`."""
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
 
 from cinefeat.pipeline.manifest import Clip
+from cinefeat.pipeline.progress import track
+from cinefeat.pipeline.video import Probe
+from cinefeat.pipeline.workers import Outcome, Task, WorkerPool
 
 
 @click.command()
@@ -68,13 +72,41 @@ def scan_videos(
     jobs: int,
 ) -> tuple[Clip, ...]:
     """Scan a folder, probing in worker processes with progress shown."""
-    raise NotImplementedError
+    from cinefeat.pipeline.scan import scan as scan_folder
+
+    def probe_in_workers(_: Callable[[Path], Probe], paths: Iterable[Path]) -> Iterator[Probe]:
+        tasks = [Task("cinefeat.pipeline.video:probe", path, str(path)) for path in paths]
+        with WorkerPool(jobs) as pool:
+            outcomes = list(track(pool.run(tasks), len(tasks), "scan"))
+        found = {outcome.task.label: outcome for outcome in outcomes}
+        return (_probe_of(found[task.label]) for task in tasks)
+
+    return scan_folder(
+        videos,
+        splits=splits,
+        group_pattern=group_pattern,
+        labels=labels,
+        previous=previous,
+        mapper=probe_in_workers,
+    )
+
+
+def _probe_of(outcome: Outcome) -> Probe:
+    if outcome.failure is None:
+        probe: Probe = outcome.value
+        return probe
+    # the decoder took its process with it: whatever else the file is, it is not readable
+    return Probe(status="unreadable", reason=f"decoding failed: {outcome.failure}")
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--actors", type=click.IntRange(min=2), default=6, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--actors", type=click.IntRange(min=2), default=6, show_default=True, help="How many actors."
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn."
+)
 def demo(folder: Path, actors: int, seed: int) -> None:
     """Write a small synthetic action data set into FOLDER.
 

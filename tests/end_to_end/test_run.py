@@ -13,8 +13,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from synthetic import motion_only_videos
 
 RECIPE = """

@@ -2,16 +2,12 @@
 
 import os
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.workers import Task, WorkerError, WorkerPool
-
-sys.path.insert(0, str(Path(__file__).parent))  # spawned workers get the parent's sys.path
 
 
 def _task(function: str, argument: object) -> Task:
