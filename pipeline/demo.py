@@ -8,13 +8,12 @@ any single frame is distributed alike for all actions (`demo_motion.py`).
 Writes  ``<folder>/<action>/<actor>_<action>.avi`` (160 x 120, 25 frames a second, motion JPEG),
         ``<folder>/manifest.csv`` (path, label, group, frames, width, height; group = actor),
         ``<folder>/demo.json`` (what made the set: the folder's mark).
-Cost    about 10 CPU seconds and 20 MB for the default of 36 clips.
+Cost    about 7 CPU seconds and 16 MB for the default of 36 clips.
 """
 
-import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -79,12 +78,12 @@ class Take:
 
 def draw_actor(index: int, seed: int) -> Actor:
     """Draw the body and the clothes of an actor."""
-    rng = np.random.default_rng([seed, index])
-    lean, limb = rng.uniform(0.94, 1.06, 2)
+    rng = np.random.default_rng([seed, 1, index])
+    trunk, limb = rng.uniform(0.94, 1.06, 2)
     body = Body(
         thigh=Body.thigh * limb,
         shank=Body.shank * limb,
-        torso=Body.torso * lean,
+        torso=Body.torso * trunk,
         upper_arm=Body.upper_arm * limb,
         forearm=Body.forearm * limb,
         shoulder=Body.shoulder * rng.uniform(0.9, 1.1),
@@ -107,7 +106,7 @@ def draw_take(rng: np.random.Generator, n_frames: tuple[int, int]) -> Take:
         n_frames=length,
         rest={name: float(rng.uniform(*limits)) for name, limits in REST_RANGES.items()},
         phases={name: float(rng.uniform(0, 2 * np.pi)) for name in ACTIONS},
-        foot=(WIDTH / 2 + float(rng.uniform(-16, 16)), HEIGHT - float(rng.uniform(7, 11))),
+        foot=(WIDTH / 2 + float(rng.uniform(-16, 16)), HEIGHT - float(rng.uniform(10, 13))),
         scale=float(rng.uniform(0.97, 1.03)),
         tempo=float(rng.uniform(0.95, 1.05)),
         yaw=float(np.radians(rng.uniform(30, 50))),
@@ -119,7 +118,18 @@ def draw_take(rng: np.random.Generator, n_frames: tuple[int, int]) -> Take:
     )
 
 
-def _on_screen(label: str, actor: Actor, take: Take) -> tuple[dict[str, Array], float]:
+def draw_clips(
+    n_actors: int, seed: int, n_frames: tuple[int, int]
+) -> Iterator[tuple[str, Actor, Take]]:
+    """Draw the clips of a set in the order of its manifest; more actors change none of the others."""
+    actors = [draw_actor(index, seed) for index in range(n_actors)]
+    for number, label in enumerate(ACTIONS):
+        for index, actor in enumerate(actors):
+            rng = np.random.default_rng([seed, 2, index, number])
+            yield label, actor, draw_take(rng, n_frames)
+
+
+def on_screen(label: str, actor: Actor, take: Take) -> tuple[dict[str, Array], float]:
     """Compute each joint's course, (T, 3) x, y and nearness, and the body's height, in pixels."""
     tempo = actor.tempo * take.tempo
     seconds = np.arange(take.n_frames) / FPS
@@ -140,7 +150,7 @@ def render(label: str, actor: Actor, take: Take) -> Iterator[NDArray[np.uint8]]:
     The first frame is the same for every `label`: only what follows shows the action.
     """
     rng = np.random.default_rng(take.texture_seed)
-    course, scale = _on_screen(label, actor, take)
+    course, scale = on_screen(label, actor, take)
     backdrop = draw_backdrop(rng, WIDTH, HEIGHT, take.foot, 0.3 * scale)
     for t, (x, y) in enumerate(take.pan):
         image = backdrop.seen_from(x, y, WIDTH, HEIGHT)
@@ -192,22 +202,18 @@ def _claim(folder: Path, made_by: Mapping[str, Any]) -> None:
     if mark.is_file():
         if mark.read_text(encoding="utf-8") != text:
             raise InputError(
-                f"{folder} holds a demo set of other settings ({mark}): name another folder"
+                f"{folder} holds a demo set of other settings ({mark}): delete it or name another"
             )
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not empty and no demo set: name a new or an empty folder")
     else:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_text(mark, text)
-
-
-def _write_manifest(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    partial = path.with_name(f".partial_{path.name}")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(
-            [("path", "label", "group", "frames", "width", "height"), *rows]
-        )
-    os.replace(partial, path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_text(mark, text)
+        except OSError as error:
+            raise InputError(
+                f"{folder} cannot be written ({error}): name another folder"
+            ) from error
 
 
 def write_demo(
@@ -254,19 +260,16 @@ def write_demo(
         )
     made_by = {"version": _VERSION, "n_actors": n_actors, "seed": seed, "n_frames": list(n_frames)}
     _claim(folder, made_by)
-    actors = [draw_actor(index, seed) for index in range(n_actors)]
-    todo = [(label, index) for label in ACTIONS for index in range(n_actors)]
-    paths, rows = [], []
-    for number, (label, index) in enumerate(todo):
-        actor = actors[index]
-        take = draw_take(np.random.default_rng([seed, n_actors, number]), n_frames)
+    clips = list(draw_clips(n_actors, seed, n_frames))
+    paths, rows = [], ["path,label,group,frames,width,height\n"]
+    for number, (label, actor, take) in enumerate(clips):
         path = folder / label / f"{actor.name}_{label}.avi"
         if _count_frames(path) != take.n_frames:
             _write_video(path, render(label, actor, take), take.n_frames)
         relative = path.relative_to(folder).as_posix()
-        rows.append((relative, label, actor.name, take.n_frames, WIDTH, HEIGHT))
+        rows.append(f"{relative},{label},{actor.name},{take.n_frames},{WIDTH},{HEIGHT}\n")
         paths.append(path)
         if progress is not None:
-            progress(number + 1, len(todo))
-    _write_manifest(folder / "manifest.csv", rows)
+            progress(number + 1, len(clips))
+    _write_text(folder / "manifest.csv", "".join(rows))
     return paths

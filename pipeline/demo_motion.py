@@ -20,7 +20,8 @@ Curve = Callable[[Array], dict[str, Array]]
 # "out" turns in the frontal plane, away from the body; "forward" in the sagittal plane.
 REST_RANGES: Final[dict[str, tuple[float, float]]] = {
     "torso_forward": (-3, 5),
-    "shoulder_out_right": (75, 100),
+    "torso_right": (-3, 3),
+    "shoulder_out_right": (70, 90),
     "shoulder_out_left": (40, 65),
     "shoulder_forward_right": (-5, 15),
     "shoulder_forward_left": (-5, 15),
@@ -55,10 +56,10 @@ def _bend(phase: Array) -> dict[str, Array]:
 def _flap(phase: Array) -> dict[str, Array]:
     up, lag = np.sin(phase), np.cos(phase)
     return {
-        "shoulder_out_right": 38 * up,
-        "shoulder_out_left": 38 * up,
-        "elbow_right": 14 * lag,
-        "elbow_left": 14 * lag,
+        "shoulder_out_right": 45 * up,
+        "shoulder_out_left": 45 * up,
+        "elbow_right": 10 * lag,
+        "elbow_left": 10 * lag,
     }
 
 
@@ -67,32 +68,27 @@ def _jack(phase: Array) -> dict[str, Array]:
     return {
         "hip_out_right": 22 * open_,
         "hip_out_left": 22 * open_,
-        "shoulder_out_right": 45 * open_,
-        "shoulder_out_left": 45 * open_,
+        "shoulder_out_right": 40 * open_,
+        "shoulder_out_left": 40 * open_,
         "lift": 0.06 * np.sin(phase) ** 2,
-    }
-
-
-def _kick(phase: Array) -> dict[str, Array]:
-    swing = _pulse(phase, 2)
-    return {
-        "hip_forward_right": 95 * swing,
-        "knee_right": 40 * _pulse(phase + 0.8, 2),
-        "torso_forward": -15 * swing,
-        "shoulder_forward_left": 15 * swing,
     }
 
 
 def _march(phase: Array) -> dict[str, Array]:
     right, left = np.maximum(np.sin(phase), 0) ** 2, np.maximum(-np.sin(phase), 0) ** 2
     return {
-        "hip_forward_right": 60 * right,
-        "knee_right": 85 * right,
-        "hip_forward_left": 60 * left,
-        "knee_left": 85 * left,
+        "hip_forward_right": 48 * right,
+        "knee_right": 75 * right,
+        "hip_forward_left": 48 * left,
+        "knee_left": 75 * left,
         "shoulder_forward_right": -30 * np.sin(phase),
         "shoulder_forward_left": 30 * np.sin(phase),
     }
+
+
+def _sway(phase: Array) -> dict[str, Array]:
+    side = np.sin(phase)
+    return {"torso_right": 26 * side, "hip_out_right": -6 * side, "hip_out_left": 6 * side}
 
 
 def _wave(phase: Array) -> dict[str, Array]:
@@ -110,11 +106,11 @@ class Action:
 
 ACTIONS: Final[dict[str, Action]] = {
     "bend": Action(_bend, 0.7),
-    "flap": Action(_flap, 0.9),
+    "flap": Action(_flap, 0.7),
     "jack": Action(_jack, 1.1),
-    "kick": Action(_kick, 0.7),
-    "march": Action(_march, 0.9),
-    "wave": Action(_wave, 1.5),
+    "march": Action(_march, 1.2),
+    "sway": Action(_sway, 0.9),
+    "wave": Action(_wave, 1.6),
 }
 
 
@@ -156,8 +152,8 @@ def joint_angles(
     >>> rest = {name: low for name, (low, high) in REST_RANGES.items()}
     >>> phases = {name: 1.0 for name in ACTIONS}
     >>> [round(float(joint_angles(label, rest, phases, np.zeros(1))["elbow_right"][0]), 3)
-    ...  for label in ("wave", "kick")]
-    [107.98, 107.98]
+    ...  for label in ("wave", "jack")]
+    [103.269, 103.269]
     """
     angles = {name: np.full(seconds.shape, float(value)) for name, value in rest.items()}
     for name, action in ACTIONS.items():
@@ -194,11 +190,13 @@ def _limb(side: int, out: Array, forward: Array) -> Array:
     )
 
 
-def _tilt(vectors: Array, forward: Array) -> Array:
-    """Turn (T, 3) vectors forward, about the axis through both hips."""
-    c, s = np.cos(np.radians(forward)), np.sin(np.radians(forward))
+def _tilt(vectors: Array, angles: Mapping[str, Array], share: float = 1.0) -> Array:
+    """Lean (T, 3) vectors with the torso, or by a share of its angles: to the right, then forward."""
+    right, forward = (share * np.radians(angles[f"torso_{way}"]) for way in ("right", "forward"))
     x, y, z = vectors.T
-    return np.stack([x, y * c - z * s, y * s + z * c], axis=-1)
+    x, y = x * np.cos(right) + y * np.sin(right), y * np.cos(right) - x * np.sin(right)
+    y, z = y * np.cos(forward) - z * np.sin(forward), y * np.sin(forward) + z * np.cos(forward)
+    return np.stack([x, y, z], axis=-1)
 
 
 def _leg(angles: Mapping[str, Array], body: Body, side: int, name: str) -> dict[str, Array]:
@@ -212,13 +210,12 @@ def _leg(angles: Mapping[str, Array], body: Body, side: int, name: str) -> dict[
 
 
 def _arm(angles: Mapping[str, Array], body: Body, side: int, name: str) -> dict[str, Array]:
-    lean = angles["torso_forward"]
     out, forward = angles[f"shoulder_out_{name}"], angles[f"shoulder_forward_{name}"]
     root = np.broadcast_to([side * body.shoulder, body.torso * 0.94, 0.0], (out.size, 3))
-    shoulder = _tilt(root, lean)
-    elbow = shoulder + body.upper_arm * _tilt(_limb(side, out, forward), lean)
+    shoulder = _tilt(root, angles)
+    elbow = shoulder + body.upper_arm * _tilt(_limb(side, out, forward), angles)
     bent = _limb(side, out + angles[f"elbow_{name}"], forward + 12)
-    hand = elbow + body.forearm * _tilt(bent, lean)
+    hand = elbow + body.forearm * _tilt(bent, angles)
     return {f"shoulder_{name}": shoulder, f"elbow_{name}": elbow, f"hand_{name}": hand}
 
 
@@ -238,11 +235,11 @@ def joint_positions(angles: Mapping[str, Array], body: Body) -> dict[str, Array]
         Position of each joint in body heights: to the right, upward from the ground, and forward
         of the figure; the pelvis stays at zero to the right and forward.
     """
-    lean = angles["torso_forward"]
-    pelvis = np.zeros((lean.size, 3))
-    neck = _tilt(pelvis + [0.0, body.torso, 0.0], lean)
-    chin = neck + body.neck * _tilt(pelvis + [0.0, 1.0, 0.0], 0.8 * lean)
-    crown = chin + body.head * _tilt(pelvis + [0.0, 1.0, 0.0], 0.7 * lean)
+    pelvis = np.zeros((angles["lift"].size, 3))
+    up = pelvis + [0.0, 1.0, 0.0]
+    neck = body.torso * _tilt(up, angles)
+    chin = neck + body.neck * _tilt(up, angles, 0.8)
+    crown = chin + body.head * _tilt(up, angles, 0.7)
     joints = {"pelvis": pelvis, "neck": neck, "chin": chin, "crown": crown}
     for side, name in ((1, "right"), (-1, "left")):
         joints |= _leg(angles, body, side, name) | _arm(angles, body, side, name)

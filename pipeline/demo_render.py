@@ -51,9 +51,8 @@ def _fabric(rng: np.random.Generator, size: int) -> Image:
     """Draw a pattern of unit variance: noise, with stripes, hoops or checks over it."""
     pattern = noise(rng, size, size, 8)
     period = rng.uniform(6, 10)
-    across, along = np.sin(
-        2 * np.pi * np.mgrid[:size, :size] / period + rng.uniform(0, 6, (2, 1, 1))
-    )
+    turn = 2 * np.pi * np.mgrid[:size, :size] / period
+    across, along = np.sin(turn + rng.uniform(0, 6, (2, 1, 1)))
     weave = (0 * along, along, across, along * across)[int(rng.integers(4))]
     pattern = pattern * 0.8 + 1.2 * np.tanh(3 * weave).astype(np.float32)
     return (pattern - pattern.mean()) / pattern.std()
@@ -132,8 +131,8 @@ def limbs(wardrobe: Wardrobe) -> list[Limb]:
             Limb(f"knee_{side}", f"ankle_{side}", 0.045, 0.031, shank),
             Limb(f"ankle_{side}", f"toe_{side}", 0.034, 0.027, "shoe", 0.01),
             Limb(f"shoulder_{side}", f"elbow_{side}", 0.047, 0.037, "shirt", 0.02),
-            Limb(f"elbow_{side}", f"hand_{side}", 0.034, 0.026, forearm, 0.02),
-            Limb(f"hand_{side}", f"hand_{side}", 0.035, 0.035, "skin", 0.03),
+            Limb(f"elbow_{side}", f"hand_{side}", 0.040, 0.031, forearm, 0.02),
+            Limb(f"hand_{side}", f"hand_{side}", 0.040, 0.040, "skin", 0.03),
         ]
     return figure
 
@@ -184,7 +183,9 @@ def draw_capsule(
     facing = float(_LIGHT @ [-axis[1], axis[0]])
     shade = 0.5 + 0.5 * np.sqrt(1 - tilt**2) + np.float32(0.22 * facing) * tilt
     middle = texture.shape[0] / 2
-    columns = (middle + along * (length / max(span, 1e-6) if span > 1 else 1)).astype(np.float32)
+    # a limb that points at the camera would show its texture finer than the pixels
+    stretch = min(length / span, 3.0) if span > 1e-6 else 1.0
+    columns = (middle + along * stretch).astype(np.float32)
     rows = (middle + (-across if flip else across)).astype(np.float32)
     color = cv2.remap(texture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     region = image[low[1] : high[1], low[0] : high[0]]
@@ -257,9 +258,8 @@ def draw_backdrop(
     horizon = foot[1] - rng.uniform(0.08, 0.16) * height
     is_floor = np.clip(y - horizon + 0.5, 0, 1)[..., None]
     boards = cv2.resize(noise(rng, rows, columns // 2, 12), (columns, rows))
-    canvas = (
-        _tint(noise(rng, rows, columns, 48), wall, contrast) * (0.85 + 0.15 * y / height)[..., None]
-    )
+    canvas = _tint(noise(rng, rows, columns, 48), wall, contrast)
+    canvas *= (0.85 + 0.15 * y / height)[..., None]
     canvas += is_floor * (_tint(boards, floor, contrast) - canvas)
     distance = ((x - foot[0]) / spread) ** 2 + ((y - foot[1]) / (0.28 * spread)) ** 2
     canvas *= 1 - 0.5 * np.exp(-distance)[..., None]
