@@ -137,7 +137,7 @@ def test_a_manifest_that_is_not_there_is_refused_by_name(tmp_path):
 @pytest.mark.parametrize(
     "clip_id",
     ["", "/a", "a/", "a//b", ".", "./a", "a/..", "../a", "a\\b", "a\nb", "a\x00", "a.h5", "a.h5/b"]
-    + ["a\u2028", "\udce9", "x" * 201, "a/" + "é" * 101],
+    + ["a\u2028", "\udce9", "x" * 151, "a/" + "é" * 76, ".hidden", "..a"],
 )
 def test_unsafe_ids_are_refused(clip_id):
     with pytest.raises(InputError, match="must"):
@@ -146,7 +146,7 @@ def test_unsafe_ids_are_refused(clip_id):
 
 @pytest.mark.parametrize(
     "clip_id",
-    ["A b/c.d", "..a", "a..b/...", "(x)[y];!&-#%", "日本/é", ".hidden", "a.h5x", "x" * 200],
+    ["A b/c.d", "a..b/c...", "(x)[y];!&-#%", "日本/é", "a.h5x", "x" * 150],
 )
 def test_unusual_but_safe_ids_are_kept(tmp_path, clip_id):
     clip = Clip(id=clip_id, path=tmp_path / "a.avi", label="walk")
