@@ -18,6 +18,7 @@ _PUBLIC: dict[str, str] = {
     "TrajectorySettings": "trajectories",
     "dequantise_flow": "quantise",
     "flow_of_video": "flow",
+    "mirror_descriptors": "mirror",
     "optical_flow_tvl1": "flow",
     "quantise_flow": "quantise",
 }

@@ -41,10 +41,6 @@ class DescribeSettings(Settings):
 
     extractor: Literal["dense-trajectories"] = "dense-trajectories"
     flow: Literal["stored"] = Field(default="stored", description="the flow stage's product")
-    max_rows: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="keep at most this many trajectories a clip, drawn with `seed`"
-    )
-    seed: Annotated[int, Field(ge=0)] = 0
 
 
 class FitSettings(Settings):
@@ -64,6 +60,7 @@ class FitSettings(Settings):
         default=8, description="k-means starts, of which the best is kept (8 in the DT papers)"
     )
     max_iterations: Annotated[int, Field(ge=1)] = 100
+    mirror: bool = Field(default=False, description="sample from the clips' mirror images as well")
     seed: Annotated[int, Field(ge=0)] = 0
 
 
@@ -82,6 +79,10 @@ class EncodeSettings(Settings):
         default=((1, 1, 1),),
         min_length=1,
         description="cells along x, y and time; one histogram per grid (IJCV 2013, section 5.1)",
+    )
+    mirror: bool = Field(
+        default=False,
+        description="encode mirror images too: train on both, and add the scores of both",
     )
 
 

@@ -126,9 +126,9 @@ def nodes_of(request: Request, stage: str) -> list[Node]:
 
 
 def _run_node(request: Request, node: Node, pool: WorkerPool, summary: Summary) -> None:
-    _require_inputs(node)
     remove_stale_temporaries(node.folder)
     wanted = _wanted(request, node)
+    _require_inputs(node, wanted)
     if wanted:
         write_text(node.folder / "recipe.toml", to_toml(_upstream(request.recipe, node)))
     by_id = {clip.id: clip for clip in node.clips}
@@ -183,19 +183,16 @@ def _fail(node: Node, clip: Clip, reason: str, summary: Summary) -> None:
     _log.warning("%s: %s failed: %s", node.stage.name, clip.id, reason)
 
 
-def _require_inputs(node: Node) -> None:
-    for need in node.needs:
-        state = planning.progress(need)
-        names = [name for name in state.missing if need.stage.per == "corpus" or _uses(node, name)]
+def _require_inputs(node: Node, wanted: list[str]) -> None:
+    used = set(wanted) if node.stage.per == "clip" else {clip.id for clip in node.clips}
+    for need in node.needs if wanted else ():
+        missing = planning.progress(need).missing
+        names = missing if need.stage.per == "corpus" else [n for n in missing if n in used]
         if names:
             raise InputError(
                 f"stage {node.stage.name} needs {len(names)} products of stage {need.stage.name} "
                 f"that are not there ({names[0]} is one): run stage {need.stage.name} first"
             )
-
-
-def _uses(node: Node, clip_id: str) -> bool:
-    return any(clip.id == clip_id for clip in node.clips)
 
 
 def _upstream(recipe: Recipe, node: Node) -> Recipe:

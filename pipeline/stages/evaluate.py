@@ -1,7 +1,8 @@
 """Scores of the test clips of a fold.
 
 Reads: the fold's classifier and the test clips' encodings. Writes: `scores` (M, n_classes)
-float64, margins in the order of `classes`; `clip`, `label` and `predicted` (M,) strings.
+float64, margins in the order of `classes`, the mean over a clip and
+its mirror image where both are encoded; `clip`, `label` and `predicted` (M,) strings.
 """
 
 import json
@@ -21,8 +22,11 @@ def run(job: Job, product: ProductWriter) -> None:
         raise InputError("no test clip of a fold could be processed; see the failures ledger")
     model = job.input("train", "model")
     classifier = from_arrays(read_arrays(model))
-    features, _ = read_encodings(job, job.clips, json.loads(read_attrs(model)["channels"]))
-    scores = np.asarray(classifier.decision_function(features), np.float64)
+    attrs = read_attrs(model)
+    channels, copies = json.loads(attrs["channels"]), json.loads(attrs["copies"])
+    features = (read_encodings(job, job.clips, channels, prefix) for prefix in copies)
+    every = [classifier.decision_function(rows) for rows in features]
+    scores = np.mean(every, axis=0, dtype=np.float64)
     classes = np.asarray(classifier.classes_)
     product.write("scores", scores)
     product.write("classes", classes)

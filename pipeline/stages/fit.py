@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cinefeat.classifiers import KMeansCodebook, reservoir_sample, to_arrays
+from cinefeat.extractors import mirror_descriptors
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.recipe import FitSettings
 from cinefeat.pipeline.stages import Job
@@ -40,3 +41,5 @@ def _bags(job: Job) -> Iterator[np.ndarray]:
     for clip in sorted(job.clips, key=lambda clip: clip.id):
         bag = read_arrays(job.input("describe", clip.id), [job.part])[job.part]
         yield bag.astype(np.float32)
+        if job.settings.mirror:
+            yield mirror_descriptors({job.part: bag})[job.part].astype(np.float32)
