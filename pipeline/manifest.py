@@ -11,9 +11,10 @@ import io
 import math
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from itertools import islice, repeat
 from pathlib import Path
@@ -209,15 +210,18 @@ def _read_rows(reader: "Reader", path: Path) -> Iterator[Clip]:
 
 
 def _parse(parsers: "_Parsers", rows: Sequence[Sequence[str]]) -> list[Clip]:
-    if not rows:
-        return []
-    columns = dict(zip(parsers, zip(*rows, strict=True), strict=True))
-    values = {name: map(parsers[name], column) for name, column in columns.items()}
-    absent = {
-        field.name: repeat(field.default) for field in fields(Clip) if field.default != MISSING
+    values: dict[str, Iterable[object]] = {
+        field.name: repeat(field.default) for field in fields(Clip)
     }
-    ordered = [values["clip"], *((absent | values)[name] for name in COLUMNS[1:])]
-    return list(map(Clip, *ordered))
+    if rows:
+        cells = zip(parsers, zip(*rows, strict=True), strict=True)
+        values |= {name: list(map(parsers[name], column)) for name, column in cells}
+        values["id"] = values.pop("clip")
+    clips = [Clip.__new__(Clip) for _ in rows]
+    for name, column in values.items():
+        # through the slot itself: a frozen record's own __init__ takes four times as long
+        deque(map(getattr(Clip, name).__set__, clips, column), maxlen=0)
+    return clips
 
 
 def _first_error(parsers: "_Parsers", path: Path) -> InputError:
@@ -276,7 +280,8 @@ def _parsers(header: Sequence[str], folder: Path) -> _Parsers:
     table |= dict.fromkeys(("group", "split", "codec", "reason"), _memo(str.strip))
     table |= dict.fromkeys(("fps", "duration"), _memo(_parse_number))
     table |= {"label": _memo(_parse_label), "status": _memo(_parse_status)}
-    table |= {"clip": _parse_id, "path": partial(_parse_path, folder), "sha256": str}
+    place = lru_cache(maxsize=4096)(folder.joinpath)
+    table |= {"clip": _parse_id, "path": partial(_parse_path, place), "sha256": str}
     return {name: table[name] for name in header}
 
 
@@ -291,10 +296,11 @@ def _parse_id(value: str) -> str:
     return value
 
 
-def _parse_path(folder: Path, value: str) -> Path:
+def _parse_path(place: Callable[[str], Path], value: str) -> Path:
     if not value or "\0" in value:
         raise ValueError("the path of a video")
-    return folder / value
+    parent, slash, name = value.rpartition("/")
+    return place(parent + slash) / name  # many videos share a folder, which is the longer part
 
 
 def _parse_label(value: str) -> str:
