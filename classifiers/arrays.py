@@ -25,6 +25,9 @@ _CLASSES = {
     "PCA": "pca",
     "Pooling": "pooling",
     "RandomForest": "forest",
+    "SGDSVM": "sgd",
+    "SigmoidCalibration": "calibration",
+    "StackedSVM": "fusion",
     "VLAD": "vlad",
 }
 

@@ -65,6 +65,63 @@ def mean_class_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     return float(np.mean([hit[true == c].mean() for c in np.unique(true)]))
 
 
+def average_precision(relevant: ArrayLike, scores: ArrayLike) -> float:
+    """Return the area under the precision-recall steps of one class, in 0..1.
+
+    ``sum_t (recall_t - recall_(t-1)) precision_t`` over the distinct scores t from the highest down:
+    clips of equal score count together.
+
+    Parameters
+    ----------
+    relevant : array-like of shape (n,), bool
+        Whether each clip is of the class.
+    scores : array-like of shape (n,)
+
+    Raises
+    ------
+    ValueError
+        If no clip is of the class, or a score is NaN.
+
+    Examples
+    --------
+    >>> average_precision([True, False, True], [0.9, 0.8, 0.7])
+    0.8333333333333333
+    """
+    truth, values = np.asarray(relevant, bool), np.asarray(scores, np.float64)
+    if truth.shape != values.shape or np.isnan(values).any():
+        raise ValueError(f"give one score a clip and no NaN (shapes {truth.shape}, {values.shape})")
+    if not truth.any():
+        raise ValueError("no clip is of the class: its average precision is undefined")
+    order = np.argsort(-values, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(values[order]) != 0, True))
+    found = np.cumsum(truth[order])[ends]
+    precision, recall = found / (ends + 1), found / truth.sum()
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def mean_average_precision(y_true: ArrayLike, scores: ArrayLike, classes: ArrayLike) -> float:
+    """Return the mean of `average_precision` over the classes that occur in `y_true`, in 0..1.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        Labels.
+    scores : array-like of shape (n, C)
+    classes : array-like of shape (C,)
+        What the columns stand for.
+
+    Examples
+    --------
+    >>> mean_average_precision(["run", "walk"], [[0.9, 0.1], [0.2, 0.8]], ["run", "walk"])
+    1.0
+    """
+    true, table, names = np.asarray(y_true), np.asarray(scores), np.asarray(classes)
+    if table.shape != (len(true), len(names)):
+        raise ValueError(f"scores of shape {table.shape}: need ({len(true)}, {len(names)})")
+    present = np.unique(_positions(true, names))
+    return float(np.mean([average_precision(true == names[c], table[:, c]) for c in present]))
+
+
 def _pair(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[Array, Array]:
     true, pred = np.asarray(y_true), np.asarray(y_pred)
     if true.shape != pred.shape or true.ndim != 1:

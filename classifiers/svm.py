@@ -100,7 +100,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         -----
         Memory 12 n^2 + 8 n n_classes bytes beside a block and the weights; `solver` is not consulted.
         """
-        self.classes_, index = _encode(y)
+        self.classes_, index = encode_labels(y)
         dual = solve_one_vs_rest(
             accumulate_gram(blocks()),
             index,
@@ -125,16 +125,14 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
             random_state=self.random_state,
         ).fit(x, y)
         self.classes_ = model.classes_
-        self.coef_, self.intercept_ = model.coef_.astype(x.dtype), model.intercept_
-        if len(self.classes_) == 2:
-            self.coef_ = np.concatenate([-self.coef_, self.coef_])
-            self.intercept_ = np.concatenate([-self.intercept_, self.intercept_])
+        coef, self.intercept_ = mirror_two_classes(model.coef_, model.intercept_)
+        self.coef_ = coef.astype(x.dtype)
         self.n_features_in_ = x.shape[1]
         return self
 
     def decision_function(self, X: ArrayLike) -> Array:
         """Return the margin of each row for each class: (n, n_classes), in the order of `classes_`."""
-        return linear_scores(_features(self, X), self.coef_, self.intercept_)
+        return linear_scores(checked_features(self, X), self.coef_, self.intercept_)
 
     def predict(self, X: ArrayLike) -> Array:
         """Return the class of greatest margin of each row: (n,) labels, ties to the first class."""
@@ -201,7 +199,7 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learn from channels (n, D), or the kernel (n, n), and the labels (n,)."""
         features, labels = check_X_y(X, y, dtype=[np.float64, np.float32])
-        self.classes_, index = _encode(labels)
+        self.classes_, index = encode_labels(labels)
         self.n_features_in_ = features.shape[1]
         gram = self._training_kernel(features)
         dual = solve_one_vs_rest(
@@ -225,7 +223,7 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
 
     def decision_function(self, X: ArrayLike) -> Array:
         """Return the margin of each row for each class: (n, n_classes), in the order of `classes_`."""
-        x = _features(self, X)
+        x = checked_features(self, X)
         if self.kernel == "precomputed":
             return linear_scores(x[:, self.support_], self.dual_coef_, self.intercept_)
         sizes, means = self.channel_sizes, self.channel_means_
@@ -242,7 +240,8 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _encode(y: ArrayLike) -> tuple[Array, Array]:
+def encode_labels(y: ArrayLike) -> tuple[Array, Array]:
+    """Return the sorted labels (n_classes,) and the index of each row's label among them (n,)."""
     classes, index = np.unique(np.asarray(y), return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
@@ -251,7 +250,15 @@ def _encode(y: ArrayLike) -> tuple[Array, Array]:
     return classes, index
 
 
-def _features(estimator: Any, X: ArrayLike) -> Array:
+def mirror_two_classes(coef: Array, intercept: Array) -> tuple[Array, Array]:
+    """Give each class its own weights where scikit-learn keeps one row for the second of two."""
+    if len(coef) > 1:
+        return np.ascontiguousarray(coef), intercept
+    return np.concatenate([-coef, coef]), np.concatenate([-intercept, intercept])
+
+
+def checked_features(estimator: Any, X: ArrayLike) -> Array:
+    """Return `X` as a finite (n, D) array of the D that a fitted estimator expects."""
     check_is_fitted(estimator)
     x = check_array(X, dtype=[np.float64, np.float32])
     if x.shape[1] != estimator.n_features_in_:
