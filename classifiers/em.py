@@ -2,9 +2,11 @@
 
 Two implementations of one definition. On the CPU a float32 matrix product finds, for every descriptor,
 the few components within `CUTOFF` nats of the best; their posteriors and moments are then taken
-exactly, in float64. On a torch device everything is dense float32 with float64 sums over chunks.
+exactly, in float64. Where the components overlap so much that they are not few, the products of a chunk
+are dense instead. On a torch device everything is dense float32 with float64 sums over chunks.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,8 @@ from cinefeat.classifiers.bags import row_chunks
 from cinefeat.classifiers.types import Array
 
 CUTOFF = 18.0  # nats below the best component where a posterior (< 2e-8) counts as zero
+_LANES = 16  # the scan for the best component compares so many columns side by side
+_DENSE = 1 / 6  # part of the components above which a chunk is computed densely
 _CHUNK_BYTES = 2 * 2**20  # products of one chunk: they should stay in cache
 _DEVICE_CHUNK_BYTES = 256 * 2**20
 
@@ -87,30 +91,70 @@ def posteriors(x: Array, mixture: Mixture) -> Array:
     -------
     ndarray of shape (N, K), float64
         Rows sum to 1; entries below 2e-8 of the row's greatest are 0.
+
+    Examples
+    --------
+    >>> two = Mixture(np.array([0.5, 0.5]), np.array([[-1.0], [1.0]]), np.ones((2, 1)))
+    >>> posteriors(np.float32([[0.0], [50.0]]), two)
+    array([[0.5, 0.5],
+           [0. , 1. ]])
     """
-    n_components, origin = len(mixture.priors), mixture.origin
-    weights, constants = _affine_form(mixture, origin)
-    table = _standard_form(mixture, origin)
-    out = np.zeros((len(x), n_components))
-    for rows in row_chunks(len(x), 4 * n_components, _CHUNK_BYTES):
-        centred = x[rows] - origin
-        approximate = _lift(centred) @ weights + constants
-        _fill_posteriors(approximate, centred, *table, CUTOFF, out[rows])
+    table = _standard_form(mixture)
+    out = np.zeros((len(x), len(mixture.priors)))
+    for rows, centred, found, ends, _ in _shortlists(x, mixture):
+        _fill_posteriors(centred, found, ends, *table, out[rows])
     return out
 
 
-def _affine_form(mixture: Mixture, origin: Array) -> tuple[Array, Array]:
-    """Return W (2D, K) and c (K,): the log of prior times density is ``(x^2, x) W + c``, float32."""
+def _moments_cpu(x: Array, mixture: Mixture) -> Moments:
+    n_components, n_dims = mixture.means.shape
+    table = _standard_form(mixture)
+    sums = np.zeros((n_components, 1 + 2 * n_dims))
+    log_likelihood = np.empty(len(x))
+    for rows, centred, found, ends, logs in _shortlists(x, mixture):
+        if ends[-1] > _DENSE * len(centred) * n_components:
+            log_likelihood[rows] = _accumulate_dense(centred, logs[:, :n_components], sums)
+        else:
+            _accumulate(centred, found, ends, *table, sums, log_likelihood[rows])
+    mass, first, second = np.split(sums, [1, 1 + n_dims], axis=1)
+    return Moments(mass[:, 0], first, second, log_likelihood)
+
+
+def _shortlists(x: Array, mixture: Mixture) -> Iterator[tuple[slice, Array, Array, Array, Array]]:
+    """Iterate over chunks of rows: the rows, x about the origin, and its near components.
+
+    Row i of a chunk has the components ``found[ends[i - 1] : ends[i]]`` within `CUTOFF` nats of the
+    best by the approximate logarithms, which come last.
+    """
+    table, origin = _affine_form(mixture), mixture.origin
+    for rows in row_chunks(len(x), 4 * table.shape[1], _CHUNK_BYTES):
+        centred = x[rows] - origin
+        logs = _lift(centred) @ table
+        found, ends = np.empty(logs.size, np.int32), np.empty(len(logs), np.int64)
+        _shortlist(logs, np.float32(CUTOFF), found, ends)
+        yield rows, centred, found, ends, logs
+
+
+def _affine_form(mixture: Mixture) -> Array:
+    """Return the table whose product with (x^2, x, 1) is the log of prior times density, float32.
+
+    Its columns are the components, then columns of -1e30 up to a multiple of `_LANES`.
+    """
     inverse = 1.0 / mixture.variances
-    means = mixture.means - origin
-    weights = np.concatenate([-0.5 * inverse, means * inverse], axis=1).T
+    means = mixture.means - mixture.origin
     constants = _log_scale(mixture) - 0.5 * (means**2 * inverse).sum(axis=1)
-    return np.ascontiguousarray(weights, np.float32), constants.astype(np.float32)
+    n_components, n_dims = means.shape
+    table = np.zeros((2 * n_dims + 1, -(-n_components // _LANES) * _LANES), np.float32)
+    table[-1] = -1e30
+    table[:n_dims, :n_components] = (-0.5 * inverse).T
+    table[n_dims:-1, :n_components] = (means * inverse).T
+    table[-1, :n_components] = np.maximum(constants, -1e30)
+    return table
 
 
-def _standard_form(mixture: Mixture, origin: Array) -> tuple[Array, Array, Array]:
+def _standard_form(mixture: Mixture) -> tuple[Array, Array, Array]:
     """Return log scales (K,), means about the origin (K, D) and inverse deviations (K, D)."""
-    return _log_scale(mixture), mixture.means - origin, 1.0 / np.sqrt(mixture.variances)
+    return _log_scale(mixture), mixture.means - mixture.origin, 1.0 / np.sqrt(mixture.variances)
 
 
 def _log_scale(mixture: Mixture) -> Array:
@@ -120,21 +164,30 @@ def _log_scale(mixture: Mixture) -> Array:
 
 
 def _lift(x: Array) -> Array:
-    return np.concatenate([x * x, x], axis=1)
+    lifted = np.ones((len(x), 2 * x.shape[1] + 1), np.float32)
+    np.square(x, out=lifted[:, : x.shape[1]])
+    lifted[:, x.shape[1] : -1] = x
+    return lifted
 
 
-def _moments_cpu(x: Array, mixture: Mixture) -> Moments:
-    (n_components, n_dims), origin = mixture.means.shape, mixture.origin
-    weights, constants = _affine_form(mixture, origin)
-    table = _standard_form(mixture, origin)
-    sums = np.zeros((n_components, 1 + 2 * n_dims))
-    log_likelihood = np.empty(len(x))
-    for rows in row_chunks(len(x), 4 * n_components, _CHUNK_BYTES):
-        centred = x[rows] - origin
-        approximate = _lift(centred) @ weights + constants
-        _accumulate(approximate, centred, *table, CUTOFF, sums, log_likelihood[rows])
-    first, second = sums[:, 1 : 1 + n_dims], sums[:, 1 + n_dims :]
-    return Moments(sums[:, 0].copy(), first.copy(), second.copy(), log_likelihood)
+# The maximum of finite numbers depends on no order.
+@njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
+def _shortlist(logs, cutoff, found, ends):  # type: ignore[no-untyped-def]
+    n, lanes = 0, np.empty(_LANES, np.float32)
+    for i in range(len(logs)):
+        row = logs[i]
+        lanes[:] = row[:_LANES]
+        for start in range(_LANES, len(row), _LANES):
+            for lane in range(_LANES):
+                lanes[lane] = max(lanes[lane], row[start + lane])
+        least = lanes.max() - cutoff
+        for lane in range(_LANES):
+            if lanes[lane] >= least:
+                for k in range(lane, len(row), _LANES):
+                    if row[k] >= least:
+                        found[n] = k
+                        n += 1
+        ends[i] = n
 
 
 # The exponent is a sum of squares: reassociation into vector lanes loses nothing, and their order is
@@ -146,19 +199,6 @@ def _exponent(x, mean, inverse):  # type: ignore[no-untyped-def]
         z = (x[d] - mean[d]) * inverse[d]
         total += z * z
     return 0.5 * total
-
-
-@njit(cache=True, nogil=True)
-def _candidates(row, cutoff, found):  # type: ignore[no-untyped-def]
-    """Write the components within `cutoff` of the best into `found`; return how many they are."""
-    top = row[0]
-    for k in range(len(row)):
-        top = max(top, row[k])
-    n = 0
-    for k in range(len(row)):
-        found[n] = k
-        n += row[k] >= top - cutoff
-    return n
 
 
 @njit(cache=True, nogil=True)
@@ -179,18 +219,19 @@ def _weigh(x, found, log_scale, means, inverse, weight):  # type: ignore[no-unty
 
 
 @njit(cache=True, nogil=True)
-def _accumulate(approximate, x, log_scale, means, inverse, cutoff, sums, log_likelihood):  # type: ignore[no-untyped-def]
-    n_components, n_dims = means.shape
-    found, weight = np.empty(n_components + 1, np.int64), np.empty(n_components)
+def _accumulate(x, found, ends, log_scale, means, inverse, sums, log_likelihood):  # type: ignore[no-untyped-def]
+    start, weight = 0, np.empty(len(means))
     for i in range(len(x)):
-        n = _candidates(approximate[i], cutoff, found)
-        log_likelihood[i] = _weigh(x[i], found[:n], log_scale, means, inverse, weight)
-        for j in range(n):
-            _add(sums[found[j]], weight[j], x[i], n_dims)
+        near = found[start : ends[i]]
+        log_likelihood[i] = _weigh(x[i], near, log_scale, means, inverse, weight)
+        for j in range(len(near)):
+            _add(sums[near[j]], weight[j], x[i])
+        start = ends[i]
 
 
 @njit(cache=True, nogil=True)
-def _add(total, q, x, n_dims):  # type: ignore[no-untyped-def]
+def _add(total, q, x):  # type: ignore[no-untyped-def]
+    n_dims = len(x)
     total[0] += q
     first, second = total[1 : 1 + n_dims], total[1 + n_dims :]
     for d in range(n_dims):
@@ -200,33 +241,42 @@ def _add(total, q, x, n_dims):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _fill_posteriors(approximate, x, log_scale, means, inverse, cutoff, out):  # type: ignore[no-untyped-def]
-    found, weight = np.empty(len(means) + 1, np.int64), np.empty(len(means))
+def _fill_posteriors(x, found, ends, log_scale, means, inverse, out):  # type: ignore[no-untyped-def]
+    start, weight = 0, np.empty(len(means))
     for i in range(len(x)):
-        n = _candidates(approximate[i], cutoff, found)
-        _weigh(x[i], found[:n], log_scale, means, inverse, weight)
-        for j in range(n):
-            out[i, found[j]] = weight[j]
+        near = found[start : ends[i]]
+        _weigh(x[i], near, log_scale, means, inverse, weight)
+        for j in range(len(near)):
+            out[i, near[j]] = weight[j]
+        start = ends[i]
+
+
+def _accumulate_dense(x: Array, logs: Array, sums: Array) -> Array:
+    """Add the moments of one chunk to `sums`; return its log-likelihoods."""
+    top = logs.max(axis=1, keepdims=True)
+    weight = np.exp(logs - top).astype(np.float64)
+    total = weight.sum(axis=1, keepdims=True)
+    weight /= total
+    wide = x.astype(np.float64)
+    sums += weight.T @ np.concatenate([np.ones((len(x), 1)), wide, wide * wide], axis=1)
+    return (top + np.log(total))[:, 0]
 
 
 def moments_torch(x: Array, mixture: Mixture, device: str) -> Moments:
     """Return what `moments` does, computed densely by torch on `device`."""
     import torch  # only devices other than the CPU need it
 
-    origin = mixture.origin
-    weights, constants = (torch.from_numpy(a).to(device) for a in _affine_form(mixture, origin))
-    n_components, n_dims = mixture.means.shape
-    mass = torch.zeros(n_components, dtype=torch.float64, device=device)
-    sums = torch.zeros((n_components, 2 * n_dims), dtype=torch.float64, device=device)
+    origin, (n_components, n_dims) = mixture.origin, mixture.means.shape
+    table = torch.from_numpy(_affine_form(mixture)[:, :n_components]).to(device)
+    sums = torch.zeros((n_components, 2 * n_dims + 1), dtype=torch.float64, device=device)
     likelihood: list[Any] = []
     for rows in row_chunks(len(x), 16 * n_components, _DEVICE_CHUNK_BYTES):
         centred = torch.from_numpy(x[rows] - origin).to(device)
-        lifted = torch.cat([centred * centred, centred], dim=1)
-        logs = lifted @ weights + constants
+        lifted = torch.cat([centred * centred, centred, torch.ones_like(centred[:, :1])], dim=1)
+        logs = lifted @ table
         total = torch.logsumexp(logs, dim=1, keepdim=True)
         weight = torch.exp(logs - total)
-        mass += weight.sum(dim=0, dtype=torch.float64)
         sums += (weight.T @ lifted).double()
         likelihood.append(total[:, 0].double().cpu().numpy())
-    second, first = sums[:, :n_dims].cpu().numpy(), sums[:, n_dims:].cpu().numpy()
-    return Moments(mass.cpu().numpy(), first, second, np.concatenate([np.empty(0), *likelihood]))
+    second, first, mass = np.split(sums.cpu().numpy(), [n_dims, 2 * n_dims], axis=1)
+    return Moments(mass[:, 0], first, second, np.concatenate([np.empty(0), *likelihood]))
