@@ -13,6 +13,17 @@ if __name__ != "cinefeat.extractors":
 
 # public name -> the module that defines it
 _PUBLIC: dict[str, str] = {
+    "Features": "homography",
+    "detect_features": "homography",
+    "estimate_homography": "homography",
+    "feature_matches": "homography",
+    "flow_matches": "homography",
+    "people_mask": "homography",
+    "spread_matches": "homography",
+    "warp_back": "homography",
+    "WarpedFlow": "warped_flow",
+    "warped_flow": "warped_flow",
+    "warped_flow_of_video": "warped_flow",
     "dense_trajectories": "idt",
     "iter_dense_trajectories": "idt",
     "TrajectorySettings": "trajectories",
