@@ -23,7 +23,7 @@ def solve_one_vs_rest(
     squared: bool = False,
     tol: float = 1e-4,
     max_iter: int = 1_000_000,
-) -> Array:
+) -> tuple[Array, int]:
     """Solve the n_classes problems "class c against the rest" on one Gram matrix.
 
     Each minimises ``|w|^2 / 2 + b^2 / 2 + C sum_i loss(1 - s_i (w.x_i + b))`` with s_i = +1 for the
@@ -48,8 +48,10 @@ def solve_one_vs_rest(
 
     Returns
     -------
-    ndarray of shape (n_classes, n), float64
+    coef : ndarray of shape (n_classes, n), float64
         Signed dual coefficients: ``w_c = sum_i coef[c, i] x_i`` and ``b_c = sum_i coef[c, i]``.
+    n_iter : int
+        Updates of the problem that took most.
 
     Notes
     -----
@@ -64,12 +66,13 @@ def solve_one_vs_rest(
     """
     coef = np.empty((n_classes, len(gram)))
     upper, shift = (np.inf, 0.5 / C) if squared else (C, 0.0)
-    unsolved = []
+    unsolved, n_iter = [], 1
     for c in range(n_classes):
         sign = np.where(y == c, 1.0, -1.0)
-        alpha, solved = _solve(gram, sign, upper, shift, tol, max_iter)
+        alpha, n_updates = _solve(gram, sign, upper, shift, tol, max_iter)
         coef[c] = alpha * sign
-        if not solved:
+        n_iter = max(n_iter, n_updates)
+        if n_updates == max_iter:
             unsolved.append(c)
     if unsolved:
         warnings.warn(
@@ -78,26 +81,26 @@ def solve_one_vs_rest(
             ConvergenceWarning,
             stacklevel=3,
         )
-    return coef
+    return coef, n_iter
 
 
 @njit(cache=True, nogil=True)
 def _solve(gram, sign, upper, shift, tol, max_iter):  # type: ignore[no-untyped-def]
-    """Return the dual variables of one problem and whether they reached `tol`."""
+    """Return the dual variables of one problem and the updates made: `max_iter` if short of `tol`."""
     n = len(sign)
     alpha = np.zeros(n)
     gradient = -np.ones(n)  # of alpha' Q alpha / 2 - sum alpha, Q_ij = s_i s_j (K_ij + 1) + shift
     curvature = np.diag(gram) + 1.0 + shift
-    for _ in range(max_iter):
+    for n_updates in range(max_iter):
         i, span = _steepest(alpha, gradient, curvature, upper)
         if span <= tol:
-            return alpha, True
+            return alpha, n_updates
         updated = min(max(alpha[i] - gradient[i] / curvature[i], 0.0), upper)
         step = updated - alpha[i]
         alpha[i] = updated
         _descend(gradient, gram[i], sign, step * sign[i])
         gradient[i] += step * shift
-    return alpha, False
+    return alpha, max_iter
 
 
 @njit(cache=True, nogil=True)

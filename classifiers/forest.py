@@ -126,7 +126,8 @@ class RandomForest(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> Array:
         """Return the most frequent class of each row: (n,) labels, ties to the first class."""
-        return self.classes_[self.decision_function(X).argmax(axis=1)]
+        scores = self.decision_function(X)
+        return self.classes_[scores.argmax(axis=1)]
 
 
 @njit(cache=True, nogil=True)

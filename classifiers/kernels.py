@@ -34,7 +34,9 @@ def chi2_distances(x: Array, y: Array) -> Array:
     """
     a, b = (np.ascontiguousarray(v, np.float32) for v in (x, y))
     if min(a.min(initial=0), b.min(initial=0)) < 0:
-        raise ValueError("a chi-square distance needs histograms: a value is negative")
+        raise ValueError(
+            "Negative values in data: a chi-square distance is one of histograms, >= 0"
+        )
     out = np.empty((len(a), len(b)), np.float32)
     _fill_chi2(a, b, out)
     return out
@@ -142,7 +144,7 @@ def hellinger_kernel(x: Array, y: Array) -> Array:
     array([[0.5, 1. ]])
     """
     if min(np.min(x, initial=0), np.min(y, initial=0)) < 0:
-        raise ValueError("the Hellinger kernel needs histograms: a value is negative")
+        raise ValueError("Negative values in data: the Hellinger kernel is one of histograms, >= 0")
     return np.sqrt(np.asarray(x, np.float64)) @ np.sqrt(np.asarray(y, np.float64)).T
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.svm import LinearSVC
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, check_X_y
 
 from cinefeat.classifiers.dual import solve_one_vs_rest
@@ -43,6 +44,8 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         Labels, sorted.
     coef_ : ndarray of shape (n_classes, D), float32 or float64 as the features
     intercept_ : ndarray of shape (n_classes,), float64
+    n_iter_ : int
+        Updates of the class that took most ("gram"), or passes ("liblinear").
     n_features_in_ : int
 
     Notes
@@ -101,7 +104,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         Memory 12 n^2 + 8 n n_classes bytes beside a block and the weights; `solver` is not consulted.
         """
         self.classes_, index = encode_labels(y)
-        dual = solve_one_vs_rest(
+        dual, self.n_iter_ = solve_one_vs_rest(
             accumulate_gram(blocks()),
             index,
             len(self.classes_),
@@ -125,6 +128,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
             random_state=self.random_state,
         ).fit(x, y)
         self.classes_ = model.classes_
+        self.n_iter_ = int(model.n_iter_)
         coef, self.intercept_ = mirror_two_classes(model.coef_, model.intercept_)
         self.coef_ = coef.astype(x.dtype)
         self.n_features_in_ = x.shape[1]
@@ -136,7 +140,8 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> Array:
         """Return the class of greatest margin of each row: (n,) labels, ties to the first class."""
-        return self.classes_[self.decision_function(X).argmax(axis=1)]
+        scores = self.decision_function(X)
+        return self.classes_[scores.argmax(axis=1)]
 
 
 class KernelSVM(ClassifierMixin, BaseEstimator):
@@ -169,6 +174,8 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
         Empty for a precomputed kernel.
     channel_means_ : ndarray of shape (n_channels,), float64
         A_c.
+    n_iter_ : int
+        Updates of the class that took most.
 
     Notes
     -----
@@ -202,7 +209,7 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
         self.classes_, index = encode_labels(labels)
         self.n_features_in_ = features.shape[1]
         gram = self._training_kernel(features)
-        dual = solve_one_vs_rest(
+        dual, self.n_iter_ = solve_one_vs_rest(
             gram, index, len(self.classes_), self.C, tol=self.tol, max_iter=self.max_iter
         )
         self.support_ = np.flatnonzero(dual.any(axis=0))
@@ -232,11 +239,13 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> Array:
         """Return the class of greatest margin of each row: (n,) labels, ties to the first class."""
-        return self.classes_[self.decision_function(X).argmax(axis=1)]
+        scores = self.decision_function(X)
+        return self.classes_[scores.argmax(axis=1)]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = self.kernel == "precomputed"
+        tags.input_tags.positive_only = self.kernel == "chi2"
         return tags
 
 
