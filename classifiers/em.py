@@ -18,7 +18,8 @@ from cinefeat.classifiers.types import Array
 
 CUTOFF = 18.0  # nats below the best component where a posterior (< 2e-8) counts as zero
 _LANES = 16  # the scan for the best component compares so many columns side by side
-_DENSE = 1 / 6  # part of the components above which a chunk is computed densely
+_DENSE = 1 / 6  # a chunk whose descriptors are near more of the components, on average,
+_FEW = 32  # and near more than these, is computed densely
 _CHUNK_BYTES = 2 * 2**20  # products of one chunk: they should stay in cache
 _DEVICE_CHUNK_BYTES = 256 * 2**20
 
@@ -112,7 +113,7 @@ def _moments_cpu(x: Array, mixture: Mixture) -> Moments:
     sums = np.zeros((n_components, 1 + 2 * n_dims))
     log_likelihood = np.empty(len(x))
     for rows, centred, found, ends, logs in _shortlists(x, mixture):
-        if ends[-1] > _DENSE * len(centred) * n_components:
+        if ends[-1] > len(centred) * max(_FEW, _DENSE * n_components):
             log_likelihood[rows] = _accumulate_dense(centred, logs[:, :n_components], sums)
         else:
             _accumulate(centred, found, ends, *table, sums, log_likelihood[rows])

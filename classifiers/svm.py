@@ -251,11 +251,10 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
 
 def encode_labels(y: ArrayLike) -> tuple[Array, Array]:
     """Return the sorted labels (n_classes,) and the index of each row's label among them (n,)."""
+    check_classification_targets(y)
     classes, index = np.unique(np.asarray(y), return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(
-            f"all labels are {classes.tolist()}: a classifier needs two classes or more"
-        )
+        raise ValueError(f"there is one class, {classes.tolist()}: a classifier needs two or more")
     return classes, index
 
 
