@@ -79,7 +79,8 @@ class Progress:
 
 def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
     """Return the stages that a recipe uses, in data-flow order."""
-    return tuple(stage for stage in STAGES if getattr(recipe, stage.name) is not None)
+    used = (stage for stage in STAGES if getattr(recipe, stage.name) is not None)
+    return tuple(stage for stage in used if stage.name != "evaluate" or recipe.train is not None)
 
 
 def plan(recipe: Recipe, store: Path, clips: Sequence[Clip], fold: Fold) -> dict[str, Node]:
@@ -224,16 +225,11 @@ def _count(frames: int | None) -> int:
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the versions that decide output values: name to version."""
-    import cv2
+    from cinefeat.pipeline.video import backend_versions
 
     names = ("cinefeat", "numpy", "torch", "numba", "scikit-learn", "h5py")
     found = {name: metadata.version(name) for name in names}
-    ffmpeg = [line.split() for line in cv2.getBuildInformation().splitlines() if "avcodec" in line]
-    return {
-        **found,
-        "opencv": cv2.__version__,
-        "ffmpeg": f"avcodec {ffmpeg[0][-1].strip('()')}" if ffmpeg else "none",
-    }
+    return {**found, **backend_versions()}
 
 
 def _all_needs(node: Node) -> Iterable[Node]:

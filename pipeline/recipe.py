@@ -9,9 +9,9 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cinefeat.pipeline.errors import InputError
 
@@ -117,6 +117,10 @@ class EvaluateSettings(Settings):
     """Scores of the test clips; there is nothing to set."""
 
 
+# table -> the table without which it means nothing
+REQUIRED_TABLES = {"describe": "flow", "fit": "describe", "encode": "fit", "train": "encode"}
+
+
 class Recipe(Settings):
     """A method: its name, its source, and the settings of each stage that it uses."""
 
@@ -129,6 +133,13 @@ class Recipe(Settings):
     encode: EncodeSettings | None = None
     train: TrainSettings | None = None
     evaluate: EvaluateSettings = EvaluateSettings()
+
+    @model_validator(mode="after")
+    def _tables_are_complete(self) -> Self:
+        for table, needed in REQUIRED_TABLES.items():
+            if getattr(self, table) is not None and getattr(self, needed) is None:
+                raise ValueError(f"table [{table}] needs table [{needed}]")
+        return self
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -158,7 +169,8 @@ def load_recipe(name: str) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid TOML: {error}") from error
     try:
-        return Recipe.model_validate(tables)
+        # JSON's strict rules: nothing is turned into another type, and arrays become tuples
+        return Recipe.model_validate_json(json.dumps(tables, default=str), strict=True)
     except ValidationError as error:
         reasons = "; ".join(_explain(problem) for problem in error.errors())
         raise InputError(f"recipe {path}: {reasons}") from error
@@ -181,8 +193,8 @@ def to_toml(recipe: Recipe) -> str:
 
 
 def _toml(value: Any) -> str:
-    # JSON's strings, numbers, booleans and nested arrays are TOML's as well
-    return json.dumps(value, ensure_ascii=True)
+    # JSON's strings, numbers, booleans and nested arrays are TOML's as well, but for one character
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _explain(problem: Any) -> str:
@@ -191,6 +203,8 @@ def _explain(problem: Any) -> str:
         return f"unknown key {where!r}; known keys are {', '.join(_known_keys(problem['loc']))}"
     if problem["type"] == "missing":
         return f"key {where!r} is required"
+    if not where:
+        return str(problem["msg"]).removeprefix("Value error, ")
     return f"{where} = {problem['input']!r}: {problem['msg']}"
 
 

@@ -69,7 +69,7 @@ class Summary:
     made : dict of str to int
         Products written per stage.
     failures : dict of (str, str) to str
-        Reason per clip and stage.
+        Reason per clip and stage, of this invocation's clips; older ones that stand included.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -89,6 +89,7 @@ def run(request: Request) -> Summary:
         If a stage lacks inputs that this invocation was not to make, or the user's input is bad.
     """
     summary = Summary()
+    remove_stale_temporaries(request.store, below=False)
     with WorkerPool(request.jobs) as pool:
         for stage in _selected(request):
             started = time.monotonic()
@@ -96,7 +97,7 @@ def run(request: Request) -> Summary:
             for node in nodes_of(request, stage.name):
                 _run_node(request, node, pool, summary)
             summary.seconds[stage.name] = time.monotonic() - started
-    write_ledger(request)
+    summary.failures = _ledger(request)
     return summary
 
 
@@ -134,7 +135,7 @@ def _run_node(request: Request, node: Node, pool: WorkerPool, summary: Summary) 
     by_id = {clip.id: clip for clip in node.clips}
     unreadable = [part for part in wanted if part in by_id and by_id[part].status == "unreadable"]
     for part in unreadable:
-        _fail(node, by_id[part], by_id[part].reason, summary)
+        _fail(node, by_id[part], by_id[part].reason)
     attempted = [part for part in wanted if part not in set(unreadable)]
     tasks = [
         Task(f"{__name__}:make_product", job, f"stage {job.stage}, {job.part}")
@@ -147,24 +148,28 @@ def _run_node(request: Request, node: Node, pool: WorkerPool, summary: Summary) 
 def _wanted(request: Request, node: Node) -> list[str]:
     state = planning.progress(node)
     parts = [*state.missing, *state.failed]
-    if node.stage.per == "clip":
-        parts += _outdated(node, state.done)
-        if request.shard:
-            index, count = request.shard
-            parts = [part for part in parts if planning.shard_of(part, count) == index]
+    outdated = _outdated(node, state.done) if node.stage.per == "clip" else []
+    parts += outdated
+    if request.shard:
+        index, count = request.shard
+        parts = [part for part in parts if planning.shard_of(part, count) == index]
+    for part in set(outdated) & set(parts):
+        node.product(part).unlink()  # else a failure now would leave the old file's product
     order = {part: i for i, part in enumerate(node.parts())}
     return sorted(parts, key=order.__getitem__)
 
 
 def _outdated(node: Node, done: frozenset[str]) -> list[str]:
     """Return the clips whose product was made from a file that has changed since."""
-    return [
-        clip.id
-        for clip in node.clips
-        if clip.id in done
-        and clip.sha256
-        and read_attrs(node.product(clip.id))["source_sha256"] != clip.sha256
-    ]
+    clips = (clip for clip in node.clips if clip.id in done and clip.sha256)
+    return [clip.id for clip in clips if _source_of(node.product(clip.id)) != clip.sha256]
+
+
+def _source_of(product: Path) -> str | None:
+    try:
+        return str(read_attrs(product).get("source_sha256"))
+    except InputError:
+        return None  # damaged on disk: made again
 
 
 def _settle(node: Node, outcome: Outcome, by_id: dict[str, Clip], summary: Summary) -> None:
@@ -172,14 +177,13 @@ def _settle(node: Node, outcome: Outcome, by_id: dict[str, Clip], summary: Summa
     if outcome.failure is None:
         summary.made[node.stage.name] += 1
     elif node.stage.per == "clip":
-        _fail(node, by_id[job.part], outcome.failure, summary)
+        _fail(node, by_id[job.part], outcome.failure)
     else:
         raise RuntimeError(f"{outcome.task.label}: {outcome.failure}")
 
 
-def _fail(node: Node, clip: Clip, reason: str, summary: Summary) -> None:
+def _fail(node: Node, clip: Clip, reason: str) -> None:
     planning.record_failure(node, clip, reason)
-    summary.failures[clip.id, node.stage.name] = reason
     _log.warning("%s: %s failed: %s", node.stage.name, clip.id, reason)
 
 
@@ -207,20 +211,25 @@ def _upstream(recipe: Recipe, node: Node) -> Recipe:
     return recipe.model_copy(update=dropped)
 
 
-def write_ledger(request: Request) -> None:
-    """Write ``<store>/failures.csv``: every clip of this request that a stage could not process.
+def _ledger(request: Request) -> dict[tuple[str, str], str]:
+    """Write ``<store>/failures.csv``, and return the rows that are this invocation's to tell of.
 
-    It is a view of the records that lie beside the products, so shards that end at the same time
-    do no harm: each writes all that is known.
+    The file is a view of the records that lie beside the products, so shards that end at the same
+    time do no harm: each writes all that is known.
     """
-    rows = sorted(
-        (clip, stage.name, reason)
+    every = {
+        (clip, stage.name): reason
         for stage in stages_of(request.recipe)
         if stage.per == "clip"
         for node in nodes_of(request, stage.name)
         for clip, reason in planning.failures(node).items()
-    )
+    }
+    rows = [(clip, stage, reason) for (clip, stage), reason in sorted(every.items())]
     write_text(request.store / "failures.csv", csv_text([("clip", "stage", "reason"), *rows]))
+    if request.shard is None:
+        return every
+    index, count = request.shard
+    return {key: text for key, text in every.items() if planning.shard_of(key[0], count) == index}
 
 
 def make_product(job: Job) -> None:

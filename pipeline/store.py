@@ -53,7 +53,12 @@ class ProductWriter:
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = h5py.File(self._temporary, "w")
-        self.set_attrs({"schema": SCHEMA, **self._attrs})
+        try:
+            self.set_attrs({"schema": SCHEMA, **self._attrs})
+        except BaseException:
+            self._file.close()
+            self._temporary.unlink()
+            raise
         return self
 
     def __exit__(
@@ -75,6 +80,9 @@ class ProductWriter:
         target = self._file[name]
         for key, value in attrs.items():
             target.attrs[key] = _attribute(value)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._file
 
     def write(self, name: str, array: np.ndarray, *, compress: bool = False) -> None:
         """Write one array whole; `name` may contain slashes."""
@@ -202,23 +210,42 @@ def csv_text(rows: Sequence[Sequence[Any]]) -> str:
 
 def temporary_name(path: Path) -> Path:
     """Return the name under which this process writes `path` before renaming it."""
-    return path.with_name(f".{path.name}.{_HOST}.{os.getpid()}{_TEMPORARY}")
+    return path.with_name(f".{path.name}.{_HOST}.{_process(os.getpid())}{_TEMPORARY}")
 
 
-def remove_stale_temporaries(folder: Path) -> int:
-    """Remove what dead processes of this host left half-written below `folder`; return how many."""
+def remove_stale_temporaries(folder: Path, *, below: bool = True) -> int:
+    """Remove what dead processes of this host left half-written in `folder`; return how many.
+
+    Folders below it are cleaned as well, unless `below` is false.
+    """
     removed = 0
-    for path in folder.rglob(f".*{_TEMPORARY}"):
-        host, pid = path.name.removesuffix(_TEMPORARY).rsplit(".", 2)[-2:]
-        if host == _HOST and pid.isdigit() and not _is_alive(int(pid)):
+    pattern = f".*{_TEMPORARY}"
+    for path in list(folder.rglob(pattern) if below else folder.glob(pattern)):
+        host, process = path.name.removesuffix(_TEMPORARY).rsplit(".", 2)[-2:]
+        if host == _HOST and not _is_alive(process):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             removed += 1
     return removed
 
 
-def _is_alive(pid: int) -> bool:
+def _process(pid: int) -> str:
+    """Return a name of a living process that no later one gets: its number and its start."""
     try:
-        os.kill(pid, 0)
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except FileNotFoundError:
+        return f"{pid}-0"
+    state, start = fields[0], fields[19]
+    return "" if state in "ZX" else f"{pid}-{start}"  # a zombie has stopped writing
+
+
+def _is_alive(process: str) -> bool:
+    number = process.partition("-")[0]
+    if not number.isdigit():
+        return True  # not a name of ours: leave it alone
+    if Path("/proc").is_dir():
+        return Path(f"/proc/{number}").exists() and _process(int(number)) == process
+    try:
+        os.kill(int(number), 0)
     except ProcessLookupError:
         return False
     except PermissionError:

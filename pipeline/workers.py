@@ -6,6 +6,7 @@ never forked (OpenCV and OpenMP hang after a fork), and compute in one thread ea
 do not depend on how many there are.
 """
 
+import contextlib
 import importlib
 import multiprocessing
 import os
@@ -129,7 +130,8 @@ class _Worker:
 
     def give(self, task: Task) -> None:
         self.task, self._since = task, time.monotonic()
-        self._pipe.send((task.function, task.argument))
+        with contextlib.suppress(BrokenPipeError):  # it died while idle: poll() says so
+            self._pipe.send((task.function, task.argument))
 
     def poll(self, time_limit: float | None) -> Outcome | None:
         """Return the outcome of the task at hand, or None while it runs."""
@@ -138,7 +140,7 @@ class _Worker:
         if self._pipe.poll():
             try:
                 kind, value = self._pipe.recv()
-            except EOFError:
+            except (EOFError, OSError):  # it died before, or while, it answered
                 return self._died(task, seconds)
             self.task = None
             return _outcome(task, kind, value, seconds)

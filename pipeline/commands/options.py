@@ -1,5 +1,6 @@
 """Options that several commands share, and how they are read."""
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,6 @@ import click
 
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.manifest import Clip, read_manifest, write_manifest
-from cinefeat.pipeline.recipe import Recipe
 
 STAGE_NAMES = "flow, describe, fit, encode, train, evaluate"
 
@@ -96,13 +96,16 @@ def load_clips(
     store: Path,
     jobs: int,
 ) -> tuple[Clip, ...]:
-    """Return the clips that the options name, scanning a folder of videos where one is given."""
+    """Return the clips that the options name, scanning a folder of videos where one is given.
+
+    A manifest's rows come as they are: `refresh` looks at the files.
+    """
     if (videos is None) == (manifest is None):
         raise InputError("give either --videos DIR or --manifest CSV")
     if manifest is not None:
         if group_pattern is not None:
             raise InputError("--group-pattern goes with --videos; a manifest has a group column")
-        return with_sha256(read_manifest(manifest))
+        return read_manifest(manifest)
     from cinefeat.pipeline.commands.scan import scan_videos
 
     assert videos is not None
@@ -114,23 +117,38 @@ def load_clips(
     return clips
 
 
-def with_sha256(clips: tuple[Clip, ...]) -> tuple[Clip, ...]:
-    """Fill in the digests that a hand-written manifest lacks; a file that is not there has none."""
-    import dataclasses
-    import hashlib
+def refresh(clips: tuple[Clip, ...]) -> tuple[Clip, ...]:
+    """Hash the videos that a manifest has no digest of, or that have changed since it was written.
 
-    def digest(clip: Clip) -> Clip:
-        if clip.sha256 or not clip.path.is_file():
+    A file that is not there keeps its row: it fails when it is read, and goes to the ledger.
+    """
+    return tuple(_with_sha256(clip) for clip in clips)
+
+
+def _with_sha256(clip: Clip) -> Clip:
+    try:
+        found = clip.path.stat()
+        if (
+            clip.sha256
+            and clip.bytes in (None, found.st_size)
+            and (clip.mtime_ns in (None, found.st_mtime_ns))
+        ):
             return clip
         with clip.path.open("rb") as file:
-            return dataclasses.replace(clip, sha256=hashlib.file_digest(file, "sha256").hexdigest())
-
-    return tuple(digest(clip) for clip in clips)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return clip
+    if sha256 == clip.sha256:
+        return clip
+    # what was probed was another file
+    known = {"id", "path", "label", "group", "split"}
+    kept = {name: getattr(clip, name) for name in known}
+    return Clip(**kept, sha256=sha256, bytes=found.st_size, mtime_ns=found.st_mtime_ns)
 
 
 def default_protocol(clips: tuple[Clip, ...]) -> str:
     """Choose the protocol that the manifest's columns ask for."""
-    if any(clip.split for clip in clips):
+    if any(clip.split in ("train", "test") for clip in clips):
         return "split"
     if any(clip.group for clip in clips):
         return "leave-one-group-out"
@@ -138,8 +156,3 @@ def default_protocol(clips: tuple[Clip, ...]) -> str:
         "the manifest has neither splits nor groups: give --group-pattern, a manifest.csv beside "
         "the videos, or a --protocol"
     )
-
-
-def describe_recipe(recipe: Recipe) -> str:
-    """Return a recipe's name and title on one line."""
-    return f"{recipe.name}: {recipe.title}"

@@ -14,6 +14,7 @@ from cinefeat.pipeline.commands.options import (
     load_clips,
     parse_device,
     parse_shard,
+    refresh,
     shared_options,
 )
 from cinefeat.pipeline.recipe import load_recipe
@@ -77,13 +78,17 @@ def _execute(
     recipe, part, place = load_recipe(name), parse_shard(shard), parse_device(device)
     n_jobs = jobs or default_jobs()
     clips = load_clips(videos, group_pattern, manifest, store, n_jobs)
+    clips = refresh(clips)
     chosen = protocol or default_protocol(clips)
     if protocol is None:
         _log.info("protocol: %s", chosen)
-    request = Request(recipe, clips, store, folds(clips, chosen), part, n_jobs, place, only)
+    every = folds(clips, chosen)
+    judged = {clip_id for fold in every for side in (fold.train, fold.test) for clip_id in side}
+    used = tuple(clip for clip in clips if clip.id in judged)
+    request = Request(recipe, used, store, every, part, n_jobs, place, only)
     summary = run_stages(request)
     _say_what_was_made(summary.made, summary.seconds)
-    if part is None and only in (None, "evaluate"):
+    if "evaluate" in summary.made:
         _report(request, chosen, summary, as_json)
     return _status(summary.failures, store)
 

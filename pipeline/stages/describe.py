@@ -14,6 +14,7 @@ from cinefeat.extractors import dequantise_flow, iter_dense_trajectories
 from cinefeat.pipeline.errors import ClipError
 from cinefeat.pipeline.recipe import CHANNELS, DescribeSettings
 from cinefeat.pipeline.stages import Job
+from cinefeat.pipeline.stages.flow import frame_counts
 from cinefeat.pipeline.store import ProductWriter, dataset, iter_rows, open_product
 from cinefeat.pipeline.video import VideoReader
 
@@ -38,8 +39,8 @@ def run(job: Job, product: ProductWriter) -> None:
             device=job.device,
             n_frames=n_pairs + 1,
         ):
-            _append(product, chunk, np.array(seconds))
-    product.set_attrs({"frames_decoded": len(seconds)})
+            _append(product, chunk, seconds)
+    product.set_attrs(frame_counts(video))
 
 
 def _frames(video: VideoReader, seconds: list[float]) -> Iterator[np.ndarray]:
@@ -53,8 +54,10 @@ def _frames(video: VideoReader, seconds: list[float]) -> Iterator[np.ndarray]:
         yield frame
 
 
-def _append(product: ProductWriter, chunk: dict[str, np.ndarray], seconds: np.ndarray) -> None:
+def _append(product: ProductWriter, chunk: dict[str, np.ndarray], seconds: list[float]) -> None:
     end = chunk["info"][:, 0].astype(np.int32)
+    if len(end) == 0 and "info" in product:
+        return
     start = end - TRACK_LENGTH
     for name in CHANNELS:
         product.append(name, chunk[name].astype(np.float16))
@@ -62,5 +65,5 @@ def _append(product: ProductWriter, chunk: dict[str, np.ndarray], seconds: np.nd
     product.append("points", chunk["points"])
     product.append("start_frame", start)
     product.append("end_frame", end)
-    product.append("start_seconds", seconds[start])
-    product.append("end_seconds", seconds[end])
+    product.append("start_seconds", np.array([seconds[i] for i in start], np.float64))
+    product.append("end_seconds", np.array([seconds[i] for i in end], np.float64))

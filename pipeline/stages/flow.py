@@ -38,7 +38,13 @@ def run(job: Job, product: ProductWriter) -> None:
     if pairs == 0:
         raise ClipError("the video has one frame; flow needs two")
     product.set_attrs({"bound": settings.bound, "zero": 128, "unit": "pixels"}, "flow")
-    product.set_attrs({"frames_decoded": pairs + 1})
+    product.set_attrs(frame_counts(video))
+
+
+def frame_counts(video: VideoReader) -> dict[str, int]:
+    """Return the attributes that tell how many frames there were, -1 for an unknown number."""
+    declared = -1 if video.frames_declared is None else video.frames_declared
+    return {"frames_decoded": video.frames_decoded, "frames_declared": declared}
 
 
 def _grays(video: VideoReader, times: deque[tuple[int, float]]) -> Iterator[np.ndarray]:

@@ -13,8 +13,10 @@ name = "mine"
 title = "t"
 source = "s"
 [flow]
+[describe]
 [fit]
 n_words = 10
+[encode]
 [train]
 classifier = "linear-svm"
 """
@@ -46,6 +48,9 @@ def test_a_shipped_recipe_loads_under_its_name_and_survives_its_text_form(
         ("n_words = 10\n[trian]", r"unknown key 'trian'; known keys are .*train"),
         ("n_words = 99999999999999", r"fit.n_words"),
         ("n_words = nan", r"fit.n_words"),
+        ("n_words = true", r"fit.n_words = True"),
+        ("n_words = '10'", r"fit.n_words = '10'"),
+        ("n_words = 10\nmirror = 1", r"fit.mirror = 1"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(tmp_path: Path, change: str, message: str) -> None:
@@ -82,3 +87,15 @@ def test_the_canonical_text_does_not_depend_on_the_order_of_keys(tmp_path: Path)
     two = _load(tmp_path, MINIMAL.replace("n_words = 10", "seed = 3\nn_words = 10"))
     assert canonical(one.fit) == canonical(two.fit)
     assert re.fullmatch(r"\{.*\}", canonical(one.fit))
+
+
+def test_a_table_that_means_nothing_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"table \[train\] needs table \[encode\]"):
+        _load(tmp_path, MINIMAL.replace("[encode]", ""))
+
+
+def test_text_outside_ascii_survives_the_text_form(tmp_path: Path) -> None:
+    text = MINIMAL.replace('"t"', '"Kläser \U0001f3c3 \\u007f"')
+    recipe = _load(tmp_path, text)
+    assert recipe.title == "Kläser \U0001f3c3 \x7f"
+    assert _load(tmp_path, to_toml(recipe)) == recipe
