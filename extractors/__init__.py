@@ -30,6 +30,7 @@ _PUBLIC: dict[str, str] = {
     "dequantise_flow": "quantise",
     "flow_of_video": "flow",
     "mirror_descriptors": "mirror",
+    "load_network": "networks",
     "optical_flow_tvl1": "flow",
     "quantise_flow": "quantise",
 }
