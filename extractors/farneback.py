@@ -117,19 +117,21 @@ def _pad_row(row: np.ndarray, margin: int) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _expand(image: np.ndarray, out: np.ndarray) -> None:
     height, width = image.shape
-    moments = np.empty((3, width + 2 * RADIUS), np.float32)
-    inner = moments[:, RADIUS:-RADIUS]
+    v0 = np.empty(width + 2 * RADIUS, np.float32)
+    v1, v2 = np.empty_like(v0), np.empty_like(v0)
+    # a slice of a 1-D array keeps its unit stride in the type, so the rows below are vectorised
+    inner0, inner1, inner2 = v0[RADIUS:-RADIUS], v1[RADIUS:-RADIUS], v2[RADIUS:-RADIUS]
     for row in range(height):
-        _start_moments(image[row], inner[0], inner[1], inner[2])
+        _start_moments(image[row], inner0, inner1, inner2)
         for k in range(1, RADIUS + 1):
             upper, lower = image[max(row - k, 0)], image[min(row + k, height - 1)]
-            _add_moments(upper, lower, _G[k], _XG[k], _XXG[k], inner[0], inner[1], inner[2])
-        for m in range(3):
-            _pad_row(moments[m], RADIUS)
+            _add_moments(upper, lower, _G[k], _XG[k], _XXG[k], inner0, inner1, inner2)
+        _pad_row(v0, RADIUS)
+        _pad_row(v1, RADIUS)
+        _pad_row(v2, RADIUS)
         _moments_to_polynomial(
-            moments[0], moments[1], moments[2],
-            out[0, row], out[1, row], out[2, row], out[3, row], out[4, row],
-        )  # fmt: skip
+            v0, v1, v2, out[0, row], out[1, row], out[2, row], out[3, row], out[4, row]
+        )
 
 
 def expand_polynomials(image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -205,11 +207,12 @@ def _system_row(
         r2 = ((y0[x] - y1[x]) * half + (r4 * dy[x] + r6 * dx[x])) * scale
         r3 = ((x0[x] - x1[x]) * half + (r6 * dy[x] + r5 * dx[x])) * scale
         r4, r5, r6 = r4 * scale, r5 * scale, r6 * scale
-        m11[x] = r4 * r4 + r6 * r6
-        m12[x] = (r4 + r5) * r6
-        m22[x] = r5 * r5 + r6 * r6
-        h1[x] = r4 * r2 + r6 * r3
-        h2[x] = r6 * r2 + r5 * r3
+        i = x + BLUR_RADIUS
+        m11[i] = r4 * r4 + r6 * r6
+        m12[i] = (r4 + r5) * r6
+        m22[i] = r5 * r5 + r6 * r6
+        h1[i] = r4 * r2 + r6 * r3
+        h2[i] = r6 * r2 + r5 * r3
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -261,15 +264,15 @@ def _improve(
     fetched = np.empty((5, width), np.float32)
     ring_size, padded = 2 * BLUR_RADIUS + 1, width + 2 * BLUR_RADIUS
     ring = np.zeros((ring_size, 5, padded), np.float32)
-    inner = ring[:, :, BLUR_RADIUS:-BLUR_RADIUS]
     mean = np.empty((5, padded), np.float32)
     for ahead in range(height + BLUR_RADIUS):
         if ahead < height:
-            f, x, y = fetched, dx[ahead], dy[ahead]
-            r, m = first[:, ahead], inner[ahead % ring_size]
-            _fetch_row(planes, r[2], r[3], r[4], x, y, ahead, height, fetched)
+            f, x, y, m = fetched, dx[ahead], dy[ahead], ring[ahead % ring_size]
+            y0, x0 = first[0, ahead], first[1, ahead]
+            yy0, xx0, xy0 = first[2, ahead], first[3, ahead], first[4, ahead]
+            _fetch_row(planes, yy0, xx0, xy0, x, y, ahead, height, fetched)
             _system_row(
-                r[0], r[1], r[2], r[3], r[4], f[0], f[1], f[2], f[3], f[4], x, y,
+                y0, x0, yy0, xx0, xy0, f[0], f[1], f[2], f[3], f[4], x, y,
                 weights_x, weights_y[ahead], m[0], m[1], m[2], m[3], m[4],
             )  # fmt: skip
         row = ahead - BLUR_RADIUS

@@ -15,7 +15,7 @@ MIN_FLOW = np.float32(0.4)  # px per frame; slower pixels vote for the bin of no
 BIN_OFFSET = np.float32(0.05)  # added to every cell sum
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _orient_row(x: np.ndarray, y: np.ndarray, angle: np.ndarray, length: np.ndarray) -> None:
     """Write direction (in eighths of a turn, 0 <= angle < 8) and length of each vector.
 
@@ -35,7 +35,7 @@ def _orient_row(x: np.ndarray, y: np.ndarray, angle: np.ndarray, length: np.ndar
         length[i] = np.sqrt(x[i] * x[i] + y[i] * y[i])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _split_slow_row(length: np.ndarray, slow: np.ndarray) -> None:
     """Let slow pixels vote 1 for no motion and nothing for a direction."""
     for i in range(len(length)):
@@ -44,7 +44,7 @@ def _split_slow_row(length: np.ndarray, slow: np.ndarray) -> None:
         length[i] = np.float32(0) if is_slow else length[i]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _add_votes_row(
     above: np.ndarray, angle: np.ndarray, length: np.ndarray, bin_: float, out: np.ndarray
 ) -> None:
@@ -55,109 +55,141 @@ def _add_votes_row(
         out[i] = above[i] + length[i] * max(np.float32(1) - d, np.float32(0))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _add_row(above: np.ndarray, votes: np.ndarray, out: np.ndarray) -> None:
     for i in range(len(votes)):
         out[i] = above[i] + votes[i]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _difference_row(before: np.ndarray, after: np.ndarray, out: np.ndarray) -> None:
     for i in range(len(out)):
         out[i] = np.float32(after[i]) - np.float32(before[i])
 
 
-@njit(cache=True, nogil=True)
-def gradient_row(plane: np.ndarray, row: int, dx: np.ndarray, dy: np.ndarray) -> None:
-    """Write the differences [-1 0 1] of a row; zero at the border, where the mirror image is."""
-    last = len(plane) - 1
-    line = plane[row]
-    dx[0] = dx[-1] = np.float32(0)
-    _difference_row(line[:-2], line[2:], dx[1:-1])
-    _difference_row(plane[max(row - 1, 0)], plane[min(row + 1, last)], dy)
-    if row in (0, last):
-        dy[:] = 0
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def _gradient_row(
+    plane: np.ndarray, row: int, left: int, right: int, dx: np.ndarray, dy: np.ndarray
+) -> None:
+    """Write the differences [-1 0 1] of part of a row; zero at the border, as of a mirror image."""
+    height, width = plane.shape
+    n = right - left
+    first, last = max(left, 1), min(right, width - 1)
+    dx[0] = dx[n - 1] = np.float32(0)
+    line, inner = plane[row], dx[first - left : last - left]
+    _difference_row(line[first - 1 : last - 1], line[first + 1 : last + 1], inner)
+    if 0 < row < height - 1:
+        _difference_row(plane[row - 1, left:right], plane[row + 1, left:right], dy[:n])
+    else:
+        dy[:n] = 0
 
 
-@njit(cache=True, nogil=True)
-def _add_patch(sums: np.ndarray, slots: np.ndarray, left: int, cell: int, out: np.ndarray) -> None:
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def _add_patch(
+    sums: np.ndarray, borders: np.ndarray, left: int, cell: int, values: np.ndarray, out: np.ndarray
+) -> None:
     """Add a patch's root-normalised cell sums to `out`: x cells, then y cells, then bins.
 
-    `sums` holds column sums; `slots` names its rows at the borders of the y cells.
+    `sums` holds column sums; `borders` names its rows at the borders of the y cells.
     """
-    cells, bins = len(slots) - 1, sums.shape[1]
-    values = np.empty(cells * cells * bins, np.float32)
+    cells, bins = len(borders) - 1, sums.shape[1]
     total = np.float32(0)
     k = 0
     for cx in range(cells):
-        start = left + cx * cell
+        start = np.uint64(left + cx * cell)
         for cy in range(cells):
+            upper, lower = borders[cy], borders[cy + 1]
             for b in range(bins):
-                upper, lower = sums[slots[cy], b], sums[slots[cy + 1], b]
                 value = np.float32(0)
-                for x in range(start, start + cell):
-                    value += lower[x] - upper[x]
+                for i in range(cell):
+                    x = start + np.uint64(i)
+                    value += sums[lower, b, x] - sums[upper, b, x]
                 values[k] = max(value, np.float32(0)) + BIN_OFFSET
                 total += values[k]
                 k += 1
-    for i in range(len(values)):
+    for i in range(k):
         out[i] += np.sqrt(values[i] / total)
 
 
-@njit(cache=True, nogil=True)
-def _tracks_by_bottom(
-    order: np.ndarray, n: int, corner: np.ndarray, patch_size: int, height: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sort live tracks by the bottom of their patch: slots, and where each bottom row starts."""
-    start = np.zeros(height + 2, np.int64)
-    for i in range(n):
-        start[corner[order[i], 1] + patch_size + 1] += 1
-    for y in range(height + 1):
-        start[y + 1] += start[y]
-    place = start.copy()
-    slots = np.empty(n, np.int32)
-    for i in range(n):
-        bottom = corner[order[i], 1] + patch_size
-        slots[place[bottom]] = order[i]
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sort_patches(
+    order: np.ndarray, corner: np.ndarray, patch_size: int, height: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sort tracks by the last row of their patch.
+
+    Returns the slots in that order; where the tracks of each row start in it (h + 1,); and for
+    each row whether a patch covers it (h,).
+    """
+    first = np.zeros(height + 2, np.int64)
+    covers = np.zeros(height + 1, np.int64)
+    for s in order:
+        top = corner[s, 1]
+        first[top + patch_size + 1] += 1
+        covers[top] += 1
+        covers[top + patch_size] -= 1
+    first = np.cumsum(first)
+    place = first.copy()
+    slots = np.empty(len(order), np.int64)
+    for s in order:
+        bottom = corner[s, 1] + patch_size
+        slots[place[bottom]] = s
         place[bottom] += 1
-    return slots, start
+    return slots, first[1:], np.cumsum(covers)[:height] > 0
 
 
-@njit(cache=True, nogil=True)
-def _describe(
-    order: np.ndarray, n: int, age: np.ndarray, corner: np.ndarray, x_plane: np.ndarray,
-    y_plane: np.ndarray, is_flow: bool, patch_size: int, frames_per_cell: int, out: np.ndarray,
-    cells: int,
+@njit(cache=True, nogil=True, error_model="numpy")
+def _vote(
+    x_plane: np.ndarray, y_plane: np.ndarray, is_flow: bool, row: int, left: int, right: int,
+    scratch: np.ndarray, above: np.ndarray, here: np.ndarray,
 ) -> None:  # fmt: skip
+    """Write the column sums of the votes down to a row, for the columns from left to right."""
+    dx, dy, angle, length = scratch[0], scratch[1], scratch[2], scratch[3]
+    if is_flow:
+        _orient_row(x_plane[row, left:right], y_plane[row, left:right], angle, length)
+        _split_slow_row(length, dx)
+        _add_row(above[ORIENTATIONS, left:right], dx, here[ORIENTATIONS, left:right])
+    else:
+        _gradient_row(x_plane, row, left, right, dx, dy)
+        _orient_row(dx, dy, angle, length)
+    for b in range(ORIENTATIONS):
+        votes, out = above[b, left:right], here[b, left:right]
+        _add_votes_row(votes, angle, length, np.float32(b), out)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _describe(
+    slots: np.ndarray, first: np.ndarray, covered: np.ndarray, corner: np.ndarray,
+    cell_of_time: np.ndarray, x_plane: np.ndarray, y_plane: np.ndarray, is_flow: bool,
+    patch_size: int, cells: int, out: np.ndarray,
+) -> None:  # fmt: skip
+    """Add one descriptor of one step to all tracks of a level.
+
+    Column sums are kept for the rows of one patch and only where there are patches.
+    """
     height, width = x_plane.shape
     bins = ORIENTATIONS + 1 if is_flow else ORIENTATIONS
-    dims = cells * cells * bins
-    slots, start = _tracks_by_bottom(order, n, corner, patch_size, height)
-    ring = patch_size + 1
-    sums = np.zeros((ring, bins, width), np.float32)
-    dx, dy = np.empty(width, np.float32), np.empty(width, np.float32)
-    angle, length = np.empty(width, np.float32), np.empty(width, np.float32)
+    ring, dims, cell = patch_size + 1, cells * cells * bins, patch_size // cells
+    left, right = width, 0
+    for s in slots:
+        left, right = min(left, corner[s, 0]), max(right, corner[s, 0] + patch_size)
+    sums = np.empty((ring, bins, width), np.float32)
+    scratch = np.empty((4, right - left), np.float32)
+    values = np.empty(dims, np.float32)
     borders = np.empty(cells + 1, np.int64)
-    cell = patch_size // cells
     for row in range(height):
-        if is_flow:
-            _orient_row(x_plane[row], y_plane[row], angle, length)
-        else:
-            gradient_row(x_plane, row, dx, dy)
-            _orient_row(dx, dy, angle, length)
+        if not covered[row]:
+            continue
         above, here = sums[row % ring], sums[(row + 1) % ring]
-        if is_flow:
-            _split_slow_row(length, dx)
-            _add_row(above[8], dx, here[8])
-        for b in range(8):
-            _add_votes_row(above[b], angle, length, np.float32(b), here[b])
+        if row == 0 or not covered[row - 1]:
+            above[:] = 0
+        _vote(x_plane, y_plane, is_flow, row, left, right, scratch, above, here)
         for c in range(cells + 1):
             borders[c] = (row + 1 + ring - patch_size + c * cell) % ring
-        for i in range(start[row + 1], start[row + 2]):
+        for i in range(first[row], first[row + 1]):
             s = slots[i]
-            t = (age[s] - 1) // frames_per_cell
-            if (t + 1) * dims <= out.shape[1]:
-                _add_patch(sums, borders, corner[s, 0], cell, out[s, t * dims : (t + 1) * dims])
+            t = cell_of_time[s] * dims
+            if t + dims <= out.shape[1]:
+                _add_patch(sums, borders, corner[s, 0], cell, values, out[s, t : t + dims])
 
 
 def describe(
@@ -178,14 +210,15 @@ def describe(
     """
     if n == 0:
         return
-    frames_per_cell = settings.track_length // settings.temporal_cells
     gray = gray.astype(np.float32)
-    flow_x, flow_y = flow
+    frames_per_cell = settings.track_length // settings.temporal_cells
+    cell_of_time = (tracks.age - 1) // frames_per_cell
+    patches = _sort_patches(tracks.order[:n], tracks.corner, settings.patch_size, len(gray))
     for x, y, out in (
-        (gray, gray, tracks.hog), (flow_x, flow_y, tracks.hof),
-        (flow_x, flow_x, tracks.mbhx), (flow_y, flow_y, tracks.mbhy),
+        (gray, gray, tracks.hog), (*flow, tracks.hof),
+        (flow[0], flow[0], tracks.mbhx), (flow[1], flow[1], tracks.mbhy),
     ):  # fmt: skip
         _describe(
-            tracks.order, n, tracks.age, tracks.corner, x, y, out is tracks.hof,
-            settings.patch_size, frames_per_cell, out, settings.spatial_cells,
+            *patches, tracks.corner, cell_of_time, x, y, out is tracks.hof,
+            settings.patch_size, settings.spatial_cells, out,
         )  # fmt: skip

@@ -151,7 +151,7 @@ def with_room(tracks: Tracks, n: int, more: int, settings: TrajectorySettings) -
     return grown
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _partition(order: np.ndarray, n: int, dead: np.ndarray) -> int:
     """Move the slots of dead tracks behind those of the live ones; return the live count."""
     freed = np.empty(n, np.int32)
@@ -167,12 +167,12 @@ def _partition(order: np.ndarray, n: int, dead: np.ndarray) -> int:
     return live
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _clamp(value: float, last: int) -> int:
     return min(max(int(np.rint(value)), 0), last)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def advance(tracks: Tracks, n: int, flow: tuple, stabilised: tuple, patch_size: int) -> int:
     """Move the first n tracks one step along the flow; drop those that leave the level.
 
@@ -218,7 +218,7 @@ def advance(tracks: Tracks, n: int, flow: tuple, stabilised: tuple, patch_size: 
     return _partition(tracks.order, n, dead)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _moves_plausibly(points: np.ndarray, summary: np.ndarray) -> bool:
     """Tell whether a track neither stands still nor jumps; summary: means, stds, length."""
     count = np.float32(len(points))
@@ -246,7 +246,7 @@ def _moves_plausibly(points: np.ndarray, summary: np.ndarray) -> bool:
     return not (still or wild or jumps)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _shape_of_steps(steps: np.ndarray, scale: float, out: np.ndarray) -> float:
     """Write the steps divided by the sum of their lengths; return the longest, full-res px."""
     total, longest = np.float32(0), np.float32(0)
@@ -261,7 +261,7 @@ def _shape_of_steps(steps: np.ndarray, scale: float, out: np.ndarray) -> float:
     return longest
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def finish(
     tracks: Tracks, n: int, scale: float, stabilised: bool, slots: np.ndarray,
     summaries: np.ndarray, shapes: np.ndarray,
@@ -306,7 +306,7 @@ def finish(
     return _partition(tracks.order, n, dead), kept
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _start_tracks(
     tracks: Tracks, n: int, eigenvalues: np.ndarray, threshold: float, stride: int
 ) -> int:
