@@ -113,7 +113,7 @@ def draw_take(rng: np.random.Generator, n_frames: tuple[int, int]) -> Take:
         pitch=float(np.radians(rng.uniform(5, 10))),
         is_mirrored=bool(rng.uniform() < 0.5),
         pan=_draw_pan(rng, length),
-        grain=float(rng.choice([0, 0, 2, 4])),
+        grain=float(rng.choice([0, 0, 1, 2])),
         texture_seed=int(rng.integers(2**32)),
     )
 
