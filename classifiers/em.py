@@ -236,7 +236,7 @@ def _add(total, q, x):  # type: ignore[no-untyped-def]
     total[0] += q
     first, second = total[1 : 1 + n_dims], total[1 + n_dims :]
     for d in range(n_dims):
-        value = float(x[d])
+        value = np.float64(x[d])
         first[d] += q * value
         second[d] += q * value * value
 

@@ -69,7 +69,8 @@ def linear_scores(x: Array, coef: Array, intercept: Array) -> Array:
 
     Parameters
     ----------
-    x : ndarray of shape (n, D), float32 or float64
+    x : ndarray of shape (n, D)
+        Taken in the dtype of `coef`.
     coef : ndarray of shape (C, D), float32 or float64
     intercept : ndarray of shape (C,), float64
 
@@ -89,7 +90,8 @@ def linear_scores(x: Array, coef: Array, intercept: Array) -> Array:
            [12.]])
     """
     out = np.empty((len(x), len(coef)))
-    _scores(as_real(x), as_real(coef), intercept, out)
+    weights = as_real(coef)
+    _scores(np.ascontiguousarray(x, weights.dtype), weights, intercept, out)
     return out
 
 
@@ -98,7 +100,7 @@ def linear_scores(x: Array, coef: Array, intercept: Array) -> Array:
 def _dot(a, b):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(len(a)):
-        total += float(a[i]) * float(b[i])
+        total += np.float64(a[i]) * np.float64(b[i])
     return total
 
 

@@ -34,7 +34,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
     tol : float
         Tolerance of the dual's gradient.
     max_iter : int
-        The most updates of one class ("gram"), or passes ("liblinear").
+        The most coordinate updates of one class; a pass of "liblinear" makes n of them.
     random_state : int, RandomState or None
         Order of liblinear's updates; "gram" has no randomness.
 
@@ -81,6 +81,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learn from features (n, D) and their labels (n,): strings or integers."""
         features, labels = check_X_y(X, y, dtype=[np.float64, np.float32])
+        self.classes_, _ = encode_labels(labels)
         by_gram = (
             features.shape[1] > len(features) if self.solver == "auto" else self.solver == "gram"
         )
@@ -124,10 +125,9 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
             loss=self.loss,
             dual="auto" if self.loss == "squared_hinge" else True,
             tol=self.tol,
-            max_iter=min(self.max_iter, 1_000_000),
+            max_iter=-(-self.max_iter // len(x)),
             random_state=self.random_state,
         ).fit(x, y)
-        self.classes_ = model.classes_
         self.n_iter_ = int(model.n_iter_)
         coef, self.intercept_ = mirror_two_classes(model.coef_, model.intercept_)
         self.coef_ = coef.astype(x.dtype)

@@ -88,7 +88,7 @@ def _sum_residuals(x, codewords, labels, unit, sums):  # type: ignore[no-untyped
         k = labels[i]
         length = 0.0
         for d in range(len(residual)):
-            residual[d] = float(x[i, d]) - float(codewords[k, d])
+            residual[d] = np.float64(x[i, d]) - np.float64(codewords[k, d])
             length += residual[d] * residual[d]
         scale = 1.0
         if unit:
