@@ -6,7 +6,7 @@ The form in which networks run fast is made from these blocks by `fold`.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -111,15 +111,20 @@ class ConvUnit(nn.Module):
         is_image = len(kernel) == 2
         self.kernel, self.stride, self.padding = kernel, stride or (1,) * len(kernel), padding
         self.activation: Activation = activation
+        size: Any = kernel  # torch's annotations ask for two or three axes, not either
+        steps: Any = self.stride
         convolution = nn.Conv2d if is_image else nn.Conv3d
-        self.conv = convolution(n_in, n_out, kernel, self.stride, groups=groups, bias=has_bias)  # type: ignore[arg-type]
+        self.conv: nn.Conv2d | nn.Conv3d = convolution(
+            n_in, n_out, size, steps, groups=groups, bias=has_bias
+        )
         norm = nn.BatchNorm2d if is_image else nn.BatchNorm3d
-        self.norm = nn.Identity() if norm_eps is None else norm(n_out, eps=norm_eps)
+        self.norm = None if norm_eps is None else norm(n_out, eps=norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the (N, n_out, ...) map of `x` (N, n_in, ...)."""
         pads = paddings(x.shape[2:], self.kernel, self.stride, self.padding)
-        return activate(self.norm(self.conv(pad(x, pads))), self.activation)
+        y = self.conv(pad(x, pads))
+        return activate(y if self.norm is None else self.norm(y), self.activation)
 
 
 class LinearUnit(nn.Module):
