@@ -34,6 +34,7 @@ _PUBLIC: dict[str, str] = {
     "cuboids": "gabor_cuboids",
     "iter_cuboids": "gabor_cuboids",
     "dequantise_flow": "quantise",
+    "flow_bounds": "quantise",
     "flow_of_video": "flow",
     "mirror_descriptors": "mirror",
     "load_network": "networks",
