@@ -17,7 +17,8 @@ from typing import Any
 
 from cinefeat.pipeline.manifest import Clip
 from cinefeat.pipeline.protocol import Fold
-from cinefeat.pipeline.recipe import Recipe, canonical
+from cinefeat.pipeline.recipe import canonical
+from cinefeat.pipeline.settings import Recipe
 from cinefeat.pipeline.stages import STAGES, Job, Stage, product_path
 from cinefeat.pipeline.store import write_text
 
@@ -196,7 +197,7 @@ def shard_of(clip_id: str, count: int) -> int:
 
 
 def _attributes(node: Node, clips: tuple[Clip, ...], device: str) -> dict[str, Any]:
-    attrs = {
+    attrs: dict[str, Any] = {
         "stage": node.stage.name,
         "digest": node.digest,
         "identity": node.identity,

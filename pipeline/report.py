@@ -17,7 +17,8 @@ import numpy as np
 
 from cinefeat.classifiers import accuracy, confusion_matrix, mean_class_accuracy
 from cinefeat.pipeline.plan import DIGEST_LETTERS, Node
-from cinefeat.pipeline.recipe import Recipe, to_toml
+from cinefeat.pipeline.recipe import to_toml
+from cinefeat.pipeline.settings import Recipe
 from cinefeat.pipeline.store import csv_text, read_arrays, remove_stale_temporaries, temporary_name
 
 Failures = Mapping[tuple[str, str], str]

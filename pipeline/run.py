@@ -13,7 +13,8 @@ from cinefeat.pipeline.manifest import Clip
 from cinefeat.pipeline.plan import Node, plan, stages_of
 from cinefeat.pipeline.progress import track
 from cinefeat.pipeline.protocol import Fold
-from cinefeat.pipeline.recipe import Recipe, to_toml
+from cinefeat.pipeline.recipe import to_toml
+from cinefeat.pipeline.settings import Recipe
 from cinefeat.pipeline.stages import Job, Stage
 from cinefeat.pipeline.store import (
     ProductWriter,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cinefeat.pipeline.cli import COMMANDS
-from cinefeat.pipeline.recipe import Recipe
+from cinefeat.pipeline.settings import Recipe
 from cinefeat.pipeline.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]

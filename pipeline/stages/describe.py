@@ -1,69 +1,127 @@
-"""Local descriptors of one clip: dense trajectories with HOG, HOF and MBH on the stored flow.
+"""Local descriptors of one clip: dense trajectories, space-time interest points or cuboids.
 
-Reads: the video and the flow stage's product. Writes: `info` (N, 10) and `points` (N, 16, 2)
-float32, `trajectory`, `hog`, `hof`, `mbhx`, `mbhy` (N, D) float16, `start_frame` and `end_frame`
-(N,) int32, `start_seconds` and `end_seconds` (N,) float64. N may be 0: a still or short clip.
-Cost: about 15 ms a frame of 320x240 on one core.
+Reads: the video, and the flow stage's product where the recipe says "stored". Writes per row:
+`info`, float32, the extractor's own columns; `positions` (N, 3) float32, x, y and t as parts of the
+frame and of the clip; `start_frame`, `end_frame` (N,) int32 and `start_seconds`, `end_seconds` (N,)
+float64; and the descriptors, float16: `trajectory`, `hog`, `hof`, `mbhx`, `mbhy` with `points`
+(N, 16, 2) float32 (dense trajectories), `hog` and `hof` (STIP), `cuboid` (cuboids). N may be 0: a
+still or short clip. Cost: about 15 ms a frame of 320x240 on one core.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
-from cinefeat.extractors import dequantise_flow, iter_dense_trajectories
+from cinefeat.extractors import (
+    iter_cuboids,
+    iter_dense_trajectories,
+    iter_space_time_interest_points,
+)
 from cinefeat.pipeline.errors import ClipError
-from cinefeat.pipeline.recipe import CHANNELS, DescribeSettings
+from cinefeat.pipeline.settings import CuboidSettings, StipSettings, TrajectorySettings
 from cinefeat.pipeline.stages import Job
-from cinefeat.pipeline.stages.flow import frame_counts
-from cinefeat.pipeline.store import ProductWriter, dataset, iter_rows, open_product
-from cinefeat.pipeline.video import VideoReader
+from cinefeat.pipeline.stages.flow import frame_counts, read_fields
+from cinefeat.pipeline.store import ProductWriter
+from cinefeat.pipeline.video import VideoReader, probe
 
-MIN_SIDE = 32
 TRACK_LENGTH = 15
+MIN_SIDES = {"dense-trajectories": 32, "stip": 36, "cuboids": 20}
+Chunk = dict[str, np.ndarray]
+Frames = Iterable[np.ndarray]
 
 
 def run(job: Job, product: ProductWriter) -> None:
-    """Track and describe one clip, in memory that does not grow with its length."""
-    settings: DescribeSettings = job.settings
-    assert settings.extractor == "dense-trajectories"
-    with open_product(job.input("flow")) as file:
-        flow = dataset(file, "flow")
-        bound, n_pairs = float(flow.attrs["bound"]), len(flow)
+    """Describe one clip, in memory that does not grow with its length."""
+    n_frames = _n_frames(job)
     seconds: list[float] = []
-    fields = (dequantise_flow(codes, bound) for codes in iter_rows(job.input("flow"), "flow"))
     with VideoReader(job.clip.path) as video:
-        for chunk in iter_dense_trajectories(
-            _frames(video, seconds),
-            camera_motion=False,
-            flow=fields,
-            device=job.device,
-            n_frames=n_pairs + 1,
-        ):
-            _append(product, chunk, seconds)
+        frames = _frames(video, seconds, job.settings.extractor)
+        for chunk in _EXTRACTORS[job.settings.extractor](job, frames, n_frames):
+            if len(chunk["info"]) or "info" not in product:
+                _append(product, chunk, seconds)
     product.set_attrs(frame_counts(video))
 
 
-def _frames(video: VideoReader, seconds: list[float]) -> Iterator[np.ndarray]:
+def _n_frames(job: Job) -> int:
+    if job.clip.frames_decoded is not None:
+        return job.clip.frames_decoded
+    # a hand-written manifest: the frames are counted before they are described
+    found = probe(job.clip.path)
+    if found.frames_decoded is None:
+        raise ClipError(found.reason)
+    return found.frames_decoded
+
+
+def _frames(video: VideoReader, seconds: list[float], extractor: str) -> Iterator[np.ndarray]:
+    least = MIN_SIDES[extractor]
     for frame, _, time in video:
-        if min(frame.shape[:2]) < MIN_SIDE:
+        if min(frame.shape[:2]) < least:
             height, width = frame.shape[:2]
-            raise ClipError(
-                f"frames of {width}x{height}; dense trajectories need at least {MIN_SIDE} pixels"
-            )
+            raise ClipError(f"frames of {width}x{height}; {extractor} need at least {least} pixels")
         seconds.append(time)
         yield frame
 
 
-def _append(product: ProductWriter, chunk: dict[str, np.ndarray], seconds: list[float]) -> None:
-    end = chunk["info"][:, 0].astype(np.int32)
-    if len(end) == 0 and "info" in product:
-        return
-    start = end - TRACK_LENGTH
-    for name in CHANNELS:
-        product.append(name, chunk[name].astype(np.float16))
-    product.append("info", chunk["info"])
-    product.append("points", chunk["points"])
-    product.append("start_frame", start)
-    product.append("end_frame", end)
-    product.append("start_seconds", np.array([seconds[i] for i in start], np.float64))
-    product.append("end_seconds", np.array([seconds[i] for i in end], np.float64))
+def _dense_trajectories(job: Job, frames: Frames, n_frames: int) -> Iterator[Chunk]:
+    settings: TrajectorySettings = job.settings
+    motion: dict[str, Any] = {"flow": "farneback"}
+    if settings.flow == "stored":
+        motion = {"flow": read_fields(job.input("flow"))}
+        if settings.camera_motion:
+            motion["warped_flow"] = read_fields(job.input("flow"), "warped_flow")
+    for chunk in iter_dense_trajectories(
+        frames,
+        camera_motion=settings.camera_motion,
+        n_frames=n_frames,
+        device=job.device,
+        **motion,
+    ):
+        end = chunk["info"][:, 0].astype(np.int32)
+        times = {"start_frame": end - TRACK_LENGTH, "end_frame": end}
+        yield {**chunk, **times, "positions": chunk["info"][:, 7:10]}
+
+
+def _stip(job: Job, frames: Frames, n_frames: int) -> Iterator[Chunk]:
+    settings: StipSettings = job.settings
+    flow = read_fields(job.input("flow")) if settings.flow == "stored" else settings.flow
+    yield from _at_points(
+        iter_space_time_interest_points(
+            frames,
+            flow=flow,
+            n_frames=n_frames,
+            threshold=settings.threshold,
+            max_points_per_frame=settings.max_points_per_frame,
+        )
+    )
+
+
+def _cuboids(job: Job, frames: Frames, n_frames: int) -> Iterator[Chunk]:
+    settings: CuboidSettings = job.settings
+    names = ("sigma", "tau", "threshold", "max_points_per_frame")
+    options = {name: getattr(settings, name) for name in names}
+    yield from _at_points(iter_cuboids(frames, n_frames=n_frames, **options))
+
+
+def _at_points(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    for chunk in chunks:
+        frame = chunk["info"][:, 0].astype(np.int32)
+        times = {"start_frame": frame, "end_frame": frame}
+        yield {**chunk, **times, "positions": chunk["info"][:, 6:9]}
+
+
+_EXTRACTORS: dict[str, Callable[[Job, Frames, int], Iterator[Chunk]]] = {
+    "dense-trajectories": _dense_trajectories,
+    "stip": _stip,
+    "cuboids": _cuboids,
+}
+_FLOAT32 = ("info", "positions", "points")
+
+
+def _append(product: ProductWriter, chunk: Chunk, seconds: list[float]) -> None:
+    for side in ("start", "end"):
+        times = [seconds[i] for i in chunk[f"{side}_frame"]]
+        product.append(f"{side}_seconds", np.array(times, np.float64))
+    for name, rows in chunk.items():
+        is_descriptor = rows.dtype.kind == "f" and name not in _FLOAT32
+        product.append(name, rows.astype(np.float16) if is_descriptor else rows)

@@ -4,7 +4,8 @@ Reads: the training clips' encodings. Writes: the arrays of the fitted classifie
 `cinefeat.classifiers.to_arrays` names them, with the channels in the order of its columns.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from cinefeat.classifiers import KernelSVM, LinearSVM, RandomForest, to_arrays
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.manifest import Clip
-from cinefeat.pipeline.recipe import ChiSquareSettings, LinearSettings, TrainSettings
+from cinefeat.pipeline.settings import ChiSquareSettings, LinearSettings, TrainSettings
 from cinefeat.pipeline.stages import Job
 from cinefeat.pipeline.stages.encode import MIRRORED
 from cinefeat.pipeline.store import ProductWriter, array_names, open_product, read_arrays
@@ -26,13 +27,24 @@ def run(job: Job, product: ProductWriter) -> None:
             f"the training clips have {len(set(labels))} label(s); a classifier needs 2"
         )
     copies, channels = copies_of(job, job.clips[0])
-    features = [read_encodings(job, job.clips, channels, prefix) for prefix in copies]
     sizes = channel_sizes(job, job.clips[0], channels)
     classifier = build(job.settings, sizes)
-    classifier.fit(np.concatenate(features), np.tile(labels, len(copies)))
+    targets = np.tile(labels, len(copies))
+    blocks = functools.partial(_blocks, job, channels, copies)
+    if isinstance(classifier, LinearSVM) and sum(sizes) > len(targets):
+        classifier.fit_blocks(blocks, targets)
+    else:
+        classifier.fit(np.concatenate(list(blocks()), axis=1), targets)
     for name, array in to_arrays(classifier).items():
         product.write(name, array)
     product.set_attrs({"channels": channels, "channel_sizes": sizes, "copies": copies})
+
+
+def _blocks(job: Job, channels: Sequence[str], copies: Sequence[str]) -> Iterator[np.ndarray]:
+    """Yield the training encodings channel by channel: (n_copies * n_clips, d) float32."""
+    for channel in channels:
+        parts = [read_encodings(job, job.clips, [channel], prefix) for prefix in copies]
+        yield np.concatenate(parts)
 
 
 def build(settings: TrainSettings, sizes: Sequence[int]) -> Any:
@@ -63,8 +75,5 @@ def read_encodings(
 ) -> np.ndarray:
     """Return the encodings (n_clips, D) float32 of one copy of the clips, channels side by side."""
     names = [prefix + name for name in channels]
-    rows = []
-    for clip in clips:
-        arrays = read_arrays(job.input("encode", clip.id), names)
-        rows.append(np.concatenate([arrays[name] for name in names]))
-    return np.stack(rows).astype(np.float32)
+    rows = (read_arrays(job.input("encode", clip.id), names) for clip in clips)
+    return np.stack([np.concatenate([row[name] for name in names]) for row in rows])

@@ -22,11 +22,14 @@ source = "test"
 [flow]
 preset = "fast"
 [describe]
+extractor = "dense-trajectories"
 [fit]
+codebook = "k-means"
 n_words = 30
 n_samples = 4000
 n_starts = 1
 [encode]
+method = "bag-of-words"
 [train]
 classifier = "chi-square-svm"
 C = 100.0

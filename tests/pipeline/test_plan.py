@@ -9,7 +9,8 @@ from cinefeat.pipeline import plan as planning
 from cinefeat.pipeline.manifest import Clip
 from cinefeat.pipeline.plan import Node, plan, progress, record_failure, shard_of
 from cinefeat.pipeline.protocol import Fold
-from cinefeat.pipeline.recipe import Recipe, load_recipe
+from cinefeat.pipeline.recipe import load_recipe
+from cinefeat.pipeline.settings import Recipe
 from cinefeat.pipeline.store import write_product
 
 CLIPS = tuple(

@@ -14,9 +14,12 @@ title = "t"
 source = "s"
 [flow]
 [describe]
+extractor = "dense-trajectories"
 [fit]
+codebook = "k-means"
 n_words = 10
 [encode]
+method = "bag-of-words"
 [train]
 classifier = "linear-svm"
 """
@@ -91,7 +94,7 @@ def test_the_canonical_text_does_not_depend_on_the_order_of_keys(tmp_path: Path)
 
 def test_a_table_that_means_nothing_alone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"table \[train\] needs table \[encode\]"):
-        _load(tmp_path, MINIMAL.replace("[encode]", ""))
+        _load(tmp_path, MINIMAL.replace('[encode]\nmethod = "bag-of-words"', ""))
 
 
 def test_text_outside_ascii_survives_the_text_form(tmp_path: Path) -> None:

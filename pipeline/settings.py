@@ -1,0 +1,266 @@
+"""The tables of a recipe: frozen pydantic records, closed to unknown keys.
+
+Every number that changes a result is here, with its range and, where it is one, the paper's value.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Channel = Literal["trajectory", "hog", "hof", "mbhx", "mbhy", "cuboid"]
+CHANNELS: tuple[Channel, ...] = ("trajectory", "hog", "hof", "mbhx", "mbhy")
+CHANNELS_OF = {
+    "dense-trajectories": CHANNELS,
+    "stip": ("hog", "hof"),
+    "cuboids": ("cuboid",),
+}
+
+
+class Settings(BaseModel):
+    """A table of a recipe: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class FlowSettings(Settings):
+    """Optical flow between successive frames, stored for the stages that need it."""
+
+    method: Literal["tvl1"] = Field(default="tvl1", description="TV-L1 (Zach, Pock, Bischof 2007)")
+    preset: Literal["accurate", "opencv", "fast"] = Field(
+        default="accurate", description="solver settings of cinefeat.extractors.optical_flow_tvl1"
+    )
+    warped: bool = Field(
+        default=False,
+        description="also store the flow without the camera's motion, and the homographies",
+    )
+    storage: Literal["uint8", "uint8-per-frame", "float16"] = Field(
+        default="uint8",
+        description="codes within `bound`, within each field's own bound, or floats",
+    )
+    bound: Annotated[float, Field(gt=0, le=1000)] = Field(
+        default=20.0, description="pixels that the ends of the 8-bit range stand for"
+    )
+
+
+MaxRows = Annotated[int, Field(ge=1)] | None
+
+
+class TrajectorySettings(Settings):
+    """Dense trajectories (camera_motion false) and improved ones (true): one bag per channel."""
+
+    extractor: Literal["dense-trajectories"]
+    flow: Literal["stored", "farneback"] = Field(
+        default="stored",
+        description="the flow stage's product, or the reference program's own flow",
+    )
+    camera_motion: bool = Field(
+        default=False, description="describe and select by the motion that is not the camera's"
+    )
+    max_rows: MaxRows = Field(
+        default=None, description="keep at most this many trajectories a clip, drawn with `seed`"
+    )
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class StipSettings(Settings):
+    """Space-time interest points (Laptev 2005) with HOG and HOF."""
+
+    extractor: Literal["stip"]
+    flow: Literal["stored", "farneback"] = "farneback"
+    threshold: Annotated[float, Field(gt=0)] = 1e-9
+    max_points_per_frame: MaxRows = None
+
+
+class CuboidSettings(Settings):
+    """Cuboids (Dollar et al. 2005) with the brightness gradient."""
+
+    extractor: Literal["cuboids"]
+    sigma: Annotated[float, Field(gt=0, le=32)] = 2.0
+    tau: Annotated[float, Field(gt=0, le=64)] = 3.0
+    threshold: Annotated[float, Field(gt=0)] = 2e-4
+    max_points_per_frame: MaxRows = None
+
+
+DescribeSettings = Annotated[
+    TrajectorySettings | StipSettings | CuboidSettings, Field(discriminator="extractor")
+]
+
+
+class _FromSample(Settings):
+    """What every codebook is learned from: a sample of the training descriptors, per channel."""
+
+    channels: tuple[Channel, ...] = Field(
+        default=CHANNELS, min_length=1, description="descriptors that get a codebook each"
+    )
+    pca: Annotated[float, Field(gt=0, le=100_000)] | None = Field(
+        default=None,
+        description="dimensions kept by PCA before: a share up to 1, or a number above 1",
+    )
+    whiten: bool = Field(default=False, description="whether that PCA whitens")
+    n_starts: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="the best of these is kept"
+    )
+    max_iterations: Annotated[int, Field(ge=1)] = 100
+    mirror: bool = Field(default=False, description="sample from the clips' mirror images as well")
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class KMeansSettings(_FromSample):
+    """k-means codewords, for bags of words and VLAD."""
+
+    codebook: Literal["k-means"]
+    n_words: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=4000, description="codewords per channel (4000 in the DT papers)"
+    )
+    n_samples: Annotated[int, Field(ge=1)] = Field(
+        default=100_000, description="training descriptors drawn (100,000 in the DT papers)"
+    )
+
+
+class MixtureSettings(_FromSample):
+    """A mixture of Gaussians with diagonal covariances, for Fisher vectors."""
+
+    codebook: Literal["gmm"]
+    n_components: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=256, description="components per channel (256 in the iDT paper)"
+    )
+    n_samples: Annotated[int, Field(ge=1)] = Field(
+        default=256_000, description="training descriptors drawn (256,000 in the iDT paper)"
+    )
+
+
+FitSettings = Annotated[KMeansSettings | MixtureSettings, Field(discriminator="codebook")]
+
+
+Grid = tuple[
+    Annotated[int, Field(ge=1, le=16)],
+    Annotated[int, Field(ge=1, le=16)],
+    Annotated[int, Field(ge=1, le=16)],
+]
+
+
+Mirror = Annotated[
+    bool, Field(description="encode mirror images too: train on both, and average their scores")
+]
+Power = Annotated[float, Field(gt=0, le=1, description="exponent of the signed power")]
+
+
+class BagOfWordsSettings(Settings):
+    """Histograms of codewords."""
+
+    method: Literal["bag-of-words"]
+    grids: tuple[Grid, ...] = Field(
+        default=((1, 1, 1),),
+        min_length=1,
+        description="cells along x, y and time; one histogram per grid (IJCV 2013, section 5.1)",
+    )
+    mirror: Mirror = False
+
+
+class VLADSettings(Settings):
+    """Sums of residuals to codewords."""
+
+    method: Literal["vlad"]
+    intra_norm: bool = Field(default=True, description="scale each word's block to unit length")
+    residual_norm: bool = Field(default=False, description="scale each residual to unit length")
+    power: Power = 0.5
+    mirror: Mirror = False
+
+
+class FisherSettings(Settings):
+    """Improved Fisher vectors."""
+
+    method: Literal["fisher"]
+    power: Power = 0.5
+    mirror: Mirror = False
+
+
+EncodeSettings = Annotated[
+    BagOfWordsSettings | VLADSettings | FisherSettings, Field(discriminator="method")
+]
+
+
+class ChiSquareSettings(Settings):
+    """Multi-channel chi-square SVM, exp(-sum_c D_c / A_c)."""
+
+    classifier: Literal["chi-square-svm"]
+    C: Annotated[float, Field(gt=0)] = 100.0
+
+
+class LinearSettings(Settings):
+    """Linear SVM, one against rest, on the concatenated channels."""
+
+    classifier: Literal["linear-svm"]
+    C: Annotated[float, Field(gt=0)] = 1.0
+
+
+class ForestSettings(Settings):
+    """Random forest on the concatenated channels."""
+
+    classifier: Literal["random-forest"]
+    n_trees: Annotated[int, Field(ge=1, le=100_000)] = 500
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+TrainSettings = Annotated[
+    ChiSquareSettings | LinearSettings | ForestSettings, Field(discriminator="classifier")
+]
+
+
+class EvaluateSettings(Settings):
+    """Scores of the test clips; there is nothing to set."""
+
+
+# table -> the table without which it means nothing
+REQUIRED_TABLES = {"fit": "describe", "encode": "fit", "train": "encode"}
+_CODEBOOK_OF = {"bag-of-words": "k-means", "vlad": "k-means", "fisher": "gmm"}
+
+
+class Recipe(Settings):
+    """A method: its name, its source, and the settings of each stage that it uses."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    title: str
+    source: str = Field(description="paper, and what departs from it")
+    flow: FlowSettings | None = None
+    describe: DescribeSettings | None = None
+    fit: FitSettings | None = None
+    encode: EncodeSettings | None = None
+    train: TrainSettings | None = None
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+    @model_validator(mode="after")
+    def _tables_fit_together(self) -> Self:
+        for table, needed in REQUIRED_TABLES.items():
+            if getattr(self, table) is not None and getattr(self, needed) is None:
+                raise ValueError(f"table [{table}] needs table [{needed}]")
+        if self.describe is not None:
+            self._check_flow(self.describe)
+        if self.fit is not None and self.describe is not None:
+            self._check_channels(self.fit, self.describe)
+        if self.encode is not None and self.fit is not None:
+            needed = _CODEBOOK_OF[self.encode.method]
+            if self.fit.codebook != needed:
+                raise ValueError(
+                    f"encode.method {self.encode.method!r} needs fit.codebook {needed!r}"
+                )
+        return self
+
+    def _check_flow(self, describe: Any) -> None:
+        if getattr(describe, "flow", None) != "stored":
+            return
+        if self.flow is None:
+            raise ValueError("describe.flow 'stored' needs table [flow]")
+        if getattr(describe, "camera_motion", False) and not self.flow.warped:
+            raise ValueError("describe.camera_motion on stored flow needs flow.warped = true")
+
+    @staticmethod
+    def _check_channels(fit: Any, describe: Any) -> None:
+        given = CHANNELS_OF[describe.extractor]
+        missing = [name for name in fit.channels if name not in given]
+        if missing:
+            raise ValueError(
+                f"fit.channels has {missing[0]!r}; {describe.extractor} gives {', '.join(given)}"
+            )
+        if fit.mirror and describe.extractor != "dense-trajectories":
+            raise ValueError(f"fit.mirror: {describe.extractor} has no mirrored descriptors")
