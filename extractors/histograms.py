@@ -11,6 +11,7 @@ from numba import njit
 from cinefeat.extractors.trajectories import Tracks, TrajectorySettings
 
 ORIENTATIONS = 8
+_BINS = np.arange(ORIENTATIONS, dtype=np.float32)
 MIN_FLOW = np.float32(0.4)  # px per frame; slower pixels vote for the bin of no motion
 BIN_OFFSET = np.float32(0.05)  # added to every cell sum
 
@@ -46,13 +47,15 @@ def _split_slow_row(length: np.ndarray, slow: np.ndarray) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _add_votes_row(
-    above: np.ndarray, angle: np.ndarray, length: np.ndarray, bin_: float, out: np.ndarray
+    above: np.ndarray, angle: np.ndarray, length: np.ndarray, out: np.ndarray
 ) -> None:
-    """Write the column sums down to this row: those above plus the votes for one direction."""
-    for i in range(len(angle)):
-        d = abs(angle[i] - bin_)
-        d = min(d, np.float32(8) - d)
-        out[i] = above[i] + length[i] * max(np.float32(1) - d, np.float32(0))
+    """Write the column sums down to a row: those above plus the votes, eight a pixel."""
+    for x in range(len(angle)):
+        for b in range(ORIENTATIONS):
+            d = abs(angle[x] - _BINS[b])
+            d = min(d, np.float32(ORIENTATIONS) - d)
+            vote = length[x] * max(np.float32(1) - d, np.float32(0))
+            out[ORIENTATIONS * x + b] = above[ORIENTATIONS * x + b] + vote
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
@@ -85,30 +88,76 @@ def _gradient_row(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def _add_patch(
-    sums: np.ndarray, borders: np.ndarray, left: int, cell: int, values: np.ndarray, out: np.ndarray
+def _sum_cell(
+    sums: np.ndarray, upper: int, lower: int, cell: int, values: np.ndarray, k: int
 ) -> None:
+    """Sum the votes of a cell, given where its upper and lower border start in the column sums."""
+    # eight named sums become one vector register, a loop over them does not; unsigned indices
+    # need no test for being negative
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0)
+    one = np.uint64(1)
+    i0, j0 = np.uint64(lower), np.uint64(upper)
+    for _ in range(cell):
+        i1, j1 = i0 + one, j0 + one
+        i2, j2 = i1 + one, j1 + one
+        i3, j3 = i2 + one, j2 + one
+        i4, j4 = i3 + one, j3 + one
+        i5, j5 = i4 + one, j4 + one
+        i6, j6 = i5 + one, j5 + one
+        i7, j7 = i6 + one, j6 + one
+        s0 += sums[i0] - sums[j0]
+        s1 += sums[i1] - sums[j1]
+        s2 += sums[i2] - sums[j2]
+        s3 += sums[i3] - sums[j3]
+        s4 += sums[i4] - sums[j4]
+        s5 += sums[i5] - sums[j5]
+        s6 += sums[i6] - sums[j6]
+        s7 += sums[i7] - sums[j7]
+        i0, j0 = i7 + one, j7 + one
+    values[k], values[k + 1], values[k + 2], values[k + 3] = s0, s1, s2, s3
+    values[k + 4], values[k + 5], values[k + 6], values[k + 7] = s4, s5, s6, s7
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def _sum_slow(slow: np.ndarray, upper: int, lower: int, cell: int) -> float:
+    total = np.float32(0)
+    for i in range(cell):
+        total += slow[np.uint64(lower + i)] - slow[np.uint64(upper + i)]
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def _add_root(values: np.ndarray, out: np.ndarray, slot: int, t: int) -> None:
+    """Add the square roots of values, not negative and raised by an offset, as shares."""
+    total = np.float32(0)
+    for i in range(len(values)):
+        values[i] = max(values[i], np.float32(0)) + BIN_OFFSET
+        total += values[i]
+    share = np.float32(1) / total
+    for i in range(len(values)):
+        out[slot, np.uint64(t + i)] += np.sqrt(values[i] * share)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_patch(
+    sums: np.ndarray, slow: np.ndarray, borders: np.ndarray, left: int, cell: int,
+    values: np.ndarray, out: np.ndarray, slot: int, t: int,
+) -> None:  # fmt: skip
     """Add a patch's root-normalised cell sums to `out`: x cells, then y cells, then bins.
 
-    `sums` holds column sums; `borders` names its rows at the borders of the y cells.
+    `sums` and `slow` hold column sums, flat; `borders` tells where the rows at the borders of the
+    y cells start in `slow`.
     """
-    cells, bins = len(borders) - 1, sums.shape[1]
-    total = np.float32(0)
-    k = 0
+    cells = len(borders) - 1
+    bins = len(values) // cells**2
     for cx in range(cells):
-        start = np.uint64(left + cx * cell)
         for cy in range(cells):
-            upper, lower = borders[cy], borders[cy + 1]
-            for b in range(bins):
-                value = np.float32(0)
-                for i in range(cell):
-                    x = start + np.uint64(i)
-                    value += sums[lower, b, x] - sums[upper, b, x]
-                values[k] = max(value, np.float32(0)) + BIN_OFFSET
-                total += values[k]
-                k += 1
-    for i in range(k):
-        out[i] += np.sqrt(values[i] / total)
+            upper = borders[cy] + left + cx * cell
+            lower, k = borders[cy + 1] + left + cx * cell, (cx * cells + cy) * bins
+            _sum_cell(sums, ORIENTATIONS * upper, ORIENTATIONS * lower, cell, values, k)
+            if bins > ORIENTATIONS:
+                values[k + ORIENTATIONS] = _sum_slow(slow, upper, lower, cell)
+    _add_root(values, out, slot, t)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -138,25 +187,6 @@ def _sort_patches(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _vote(
-    x_plane: np.ndarray, y_plane: np.ndarray, is_flow: bool, row: int, left: int, right: int,
-    scratch: np.ndarray, above: np.ndarray, here: np.ndarray,
-) -> None:  # fmt: skip
-    """Write the column sums of the votes down to a row, for the columns from left to right."""
-    dx, dy, angle, length = scratch[0], scratch[1], scratch[2], scratch[3]
-    if is_flow:
-        _orient_row(x_plane[row, left:right], y_plane[row, left:right], angle, length)
-        _split_slow_row(length, dx)
-        _add_row(above[ORIENTATIONS, left:right], dx, here[ORIENTATIONS, left:right])
-    else:
-        _gradient_row(x_plane, row, left, right, dx, dy)
-        _orient_row(dx, dy, angle, length)
-    for b in range(ORIENTATIONS):
-        votes, out = above[b, left:right], here[b, left:right]
-        _add_votes_row(votes, angle, length, np.float32(b), out)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _describe(
     slots: np.ndarray, first: np.ndarray, covered: np.ndarray, corner: np.ndarray,
     cell_of_time: np.ndarray, x_plane: np.ndarray, y_plane: np.ndarray, is_flow: bool,
@@ -167,29 +197,40 @@ def _describe(
     Column sums are kept for the rows of one patch and only where there are patches.
     """
     height, width = x_plane.shape
-    bins = ORIENTATIONS + 1 if is_flow else ORIENTATIONS
-    ring, dims, cell = patch_size + 1, cells * cells * bins, patch_size // cells
+    ring, cell = patch_size + 1, patch_size // cells
+    values = np.empty(cells**2 * (ORIENTATIONS + 1 if is_flow else ORIENTATIONS), np.float32)
+    dims, borders = len(values), np.empty(cells + 1, np.int64)
     left, right = width, 0
     for s in slots:
         left, right = min(left, corner[s, 0]), max(right, corner[s, 0] + patch_size)
-    sums = np.empty((ring, bins, width), np.float32)
-    scratch = np.empty((4, right - left), np.float32)
-    values = np.empty(dims, np.float32)
-    borders = np.empty(cells + 1, np.int64)
+    columns = right - left
+    sums = np.empty((ring, columns * ORIENTATIONS), np.float32)
+    slow = np.empty((ring, columns), np.float32)
+    all_sums, all_slow = sums.reshape(-1), slow.reshape(-1)
+    scratch = np.empty((4, columns), np.float32)
+    dx, dy, angle, length = scratch[0], scratch[1], scratch[2], scratch[3]
     for row in range(height):
         if not covered[row]:
             continue
-        above, here = sums[row % ring], sums[(row + 1) % ring]
+        above, here = row % ring, (row + 1) % ring
         if row == 0 or not covered[row - 1]:
-            above[:] = 0
-        _vote(x_plane, y_plane, is_flow, row, left, right, scratch, above, here)
+            sums[above] = slow[above] = 0
+        if is_flow:
+            _orient_row(x_plane[row, left:right], y_plane[row, left:right], angle, length)
+            _split_slow_row(length, dx)
+            _add_row(slow[above], dx, slow[here])
+        else:
+            _gradient_row(x_plane, row, left, right, dx, dy)
+            _orient_row(dx, dy, angle, length)
+        _add_votes_row(sums[above], angle, length, sums[here])
         for c in range(cells + 1):
-            borders[c] = (row + 1 + ring - patch_size + c * cell) % ring
+            borders[c] = (row + 1 + ring - patch_size + c * cell) % ring * columns
         for i in range(first[row], first[row + 1]):
             s = slots[i]
             t = cell_of_time[s] * dims
             if t + dims <= out.shape[1]:
-                _add_patch(sums, borders, corner[s, 0], cell, values, out[s, t : t + dims])
+                start = corner[s, 0] - left
+                _add_patch(all_sums, all_slow, borders, start, cell, values, out, s, t)
 
 
 def describe(
