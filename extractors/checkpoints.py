@@ -178,7 +178,8 @@ def convert_checkpoint(
             renamed.setdefault(key, torch.ones(wanted[key]))
     tensors = {key: _fitted(tensor, wanted.get(key)) for key, tensor in renamed.items()}
     check_tensors(tensors, wanted, f"a checkpoint of format {format_name!r} for {name!r}")
-    return tensors, WeightRecord(name, form.source, options, form.spec, form.classes)
+    spec = form.spec_by_network.get(name, form.spec)
+    return tensors, WeightRecord(name, form.source, options, spec, form.classes)
 
 
 def _format(name: str) -> CheckpointFormat:

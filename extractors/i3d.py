@@ -18,7 +18,6 @@ from cinefeat.extractors.layers import (
     named_chain,
 )
 
-NORM_EPS = 1e-3
 FEATURE_SIZE = 1024
 
 # unit: channels of 1x1 | reduced, 3x3 | reduced, 3x3 | projected pool
@@ -41,7 +40,12 @@ _POOLS: dict[str, tuple[str, Size, Size]] = {
 }
 
 
-def i3d(n_channels: int = 3, n_classes: int | None = 400) -> nn.Sequential:
+def i3d(
+    n_channels: int = 3,
+    n_classes: int | None = 400,
+    norm_eps: float = 1e-3,
+    has_average_pool: bool = True,
+) -> nn.Sequential:
     """Build I3D with random weights.
 
     Parameters
@@ -50,6 +54,11 @@ def i3d(n_channels: int = 3, n_classes: int | None = 400) -> nn.Sequential:
         3 for RGB, 2 for flow.
     n_classes : int or None
         Length of the scores `logits`; None ends the network in its features.
+    norm_eps : float
+        What batch norm adds to the variance; a port uses 1e-5.
+    has_average_pool : bool
+        Whether `features` is the mean of the published 2x7x7 average pool, or, as in that port,
+        of the last unit's map.
 
     Returns
     -------
@@ -65,36 +74,36 @@ def i3d(n_channels: int = 3, n_classes: int | None = 400) -> nn.Sequential:
     counting a batch-norm scale that the published network does not have (it is 1).
     """
     layers: dict[str, nn.Module | None] = {
-        "Conv3d_1a_7x7": _unit(n_channels, 64, 7, 2),
+        "Conv3d_1a_7x7": _unit(n_channels, 64, 7, 2, norm_eps),
         "MaxPool3d_2a_3x3": MaxPool((1, 3, 3), (1, 2, 2), "same"),
-        "Conv3d_2b_1x1": _unit(64, 64, 1),
-        "Conv3d_2c_3x3": _unit(64, 192, 3),
+        "Conv3d_2b_1x1": _unit(64, 64, 1, 1, norm_eps),
+        "Conv3d_2c_3x3": _unit(64, 192, 3, 1, norm_eps),
     }
     n_in = 192
     for name, channels in MIXED.items():
         if name in _POOLS:
             pool, kernel, stride = _POOLS[name]
             layers[pool] = MaxPool(kernel, stride, "same")
-        layers[name] = _mixed(n_in, channels)
+        layers[name] = _mixed(n_in, channels, norm_eps)
         n_in = channels[0] + channels[2] + channels[4] + channels[5]
-    layers["AvgPool3d"] = nn.AvgPool3d((2, 7, 7), stride=1)
+    layers["AvgPool3d"] = nn.AvgPool3d((2, 7, 7), stride=1) if has_average_pool else None
     layers["features"] = Mean()
     layers["dropout"] = nn.Dropout(0.5)
     layers["logits"] = classifier(FEATURE_SIZE, n_classes)
     return named_chain(layers)
 
 
-def _unit(n_in: int, n_out: int, side: int, stride: int = 1) -> ConvUnit:
-    return ConvUnit(n_in, n_out, (side,) * 3, (stride,) * 3, has_bias=False, norm_eps=NORM_EPS)
+def _unit(n_in: int, n_out: int, side: int, stride: int, norm_eps: float) -> ConvUnit:
+    return ConvUnit(n_in, n_out, (side,) * 3, (stride,) * 3, has_bias=False, norm_eps=norm_eps)
 
 
-def _mixed(n_in: int, channels: Size) -> Branches:
+def _mixed(n_in: int, channels: Size, eps: float) -> Branches:
     b0, b1a, b1b, b2a, b2b, b3b = channels
     return Branches(
         {
-            "b0": chain(_unit(n_in, b0, 1)),
-            "b1": chain(_unit(n_in, b1a, 1), _unit(b1a, b1b, 3)),
-            "b2": chain(_unit(n_in, b2a, 1), _unit(b2a, b2b, 3)),
-            "b3": chain(MaxPool((3, 3, 3), (1, 1, 1), "same"), _unit(n_in, b3b, 1)),
+            "b0": chain(_unit(n_in, b0, 1, 1, eps)),
+            "b1": chain(_unit(n_in, b1a, 1, 1, eps), _unit(b1a, b1b, 3, 1, eps)),
+            "b2": chain(_unit(n_in, b2a, 1, 1, eps), _unit(b2a, b2b, 3, 1, eps)),
+            "b3": chain(MaxPool((3, 3, 3), (1, 1, 1), "same"), _unit(n_in, b3b, 1, 1, eps)),
         }
     )

@@ -175,6 +175,28 @@ class Branches(nn.ModuleDict):
         return torch.cat([branch(x) for branch in self.values()], dim=1)
 
 
+class Residual(nn.Module):
+    """A chain of layers whose input, as it is or projected, is added to its output.
+
+    Parameters
+    ----------
+    body : nn.Sequential
+    shortcut : nn.Module or None
+        Projection of the input; None adds the input itself.
+    is_rectified : bool
+        Whether a ReLU follows the sum.
+    """
+
+    def __init__(self, body: nn.Sequential, shortcut: nn.Module | None, is_rectified: bool) -> None:
+        super().__init__()
+        self.body, self.shortcut, self.is_rectified = body, shortcut, is_rectified
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sum, of the body's shape."""
+        y = self.body(x) + (x if self.shortcut is None else self.shortcut(x))
+        return F.relu_(y) if self.is_rectified else y
+
+
 class Mean(nn.Module):
     """Mean over every axis after the channels."""
 

@@ -1,7 +1,7 @@
 """The table of networks, and loading one with its weights for inference."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cinefeat.extractors.c3d import c3d
+from cinefeat.extractors.efficientnet import efficientnet_lite0
 from cinefeat.extractors.fold import inference_form
 from cinefeat.extractors.i3d import i3d
 from cinefeat.extractors.imaging import preprocess
 from cinefeat.extractors.layers import run_layers
+from cinefeat.extractors.ltc import ltc
+from cinefeat.extractors.resnet import resnet
 from cinefeat.extractors.spec import InputSpec, change_spec
+from cinefeat.extractors.tsn import bn_inception
+from cinefeat.extractors.two_stream import cnn_m, vgg16
 from cinefeat.extractors.weights import (
     WeightRecord,
     check_tensors,
@@ -35,16 +41,101 @@ class NetworkEntry:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+# means and deviations in grey levels, in the network's channel order
+_IMAGENET_MEAN = (123.675, 116.28, 103.53)
+_IMAGENET_STD = (58.395, 57.12, 57.375)
+_CAFFE_BGR = (104.0, 117.0, 128.0)
+_SPORTS1M_BGR = (100.61, 108.05, 107.81)
+_ONE = (1.0, 1.0, 1.0)
+_TEN_CROP_SIZE = (256, 340)
+
 _I3D_RGB = InputSpec(
     "rgb", 64, 256, 224, (127.5,) * 3, (127.5,) * 3, "features", 1024, stride=64, shortest=9
 )
 _I3D_FLOW = InputSpec(
     "flow", 64, 256, 224, (0.0, 0.0), (20.0, 20.0), "features", 1024, stride=64, shortest=9
 )
+_C3D = InputSpec(
+    "rgb", 16, (128, 171), 112, _SPORTS1M_BGR, _ONE, "fc6", 4096, stride=8, channel_order="bgr"
+)
+_CNN_M_SPATIAL = InputSpec(
+    "rgb", 1, 256, 224, (103.939, 116.779, 123.68), _ONE, "fc7", 2048,
+    layout="stack", channel_order="bgr",
+)  # fmt: skip
+_CNN_M_TEMPORAL = InputSpec(
+    "flow", 10, 256, 224, (0.0, 0.0), (1.0, 1.0), "fc7", 2048,
+    layout="stack", flow_bound=0.0, is_flow_centred=True,
+)  # fmt: skip
+_VGG16_SPATIAL = InputSpec(
+    "rgb", 1, _TEN_CROP_SIZE, 224, _IMAGENET_MEAN, _IMAGENET_STD, "fc7", 4096, layout="stack"
+)
+_VGG16_TEMPORAL = InputSpec(
+    "flow", 10, _TEN_CROP_SIZE, 224, (127.5, 127.5), (57.63, 57.63), "fc7", 4096,
+    layout="stack", is_flow_coded=True,
+)  # fmt: skip
+_TSN_RGB = InputSpec(
+    "rgb", 1, _TEN_CROP_SIZE, 224, _CAFFE_BGR, _ONE, "global_pool", 1024,
+    layout="stack", channel_order="bgr",
+)  # fmt: skip
+_TSN_FLOW = InputSpec(
+    "flow", 5, _TEN_CROP_SIZE, 224, (128.0, 128.0), (1.0, 1.0), "global_pool", 1024,
+    layout="stack", is_flow_coded=True,
+)  # fmt: skip
+_LTC_RGB = InputSpec(
+    "rgb", 60, (81, 108), 71, _SPORTS1M_BGR[::-1], (255.0,) * 3, "fc7", 2048, stride=4
+)
+_LTC_FLOW = InputSpec(
+    "flow", 60, (81, 108), 71, (0.0, 0.0), (1.0, 1.0), "fc7", 2048,
+    stride=4, flow_bound=0.0, is_flow_centred=True,
+)  # fmt: skip
+_IMAGE = InputSpec(
+    "rgb", 1, 256, 224, _IMAGENET_MEAN, _IMAGENET_STD, "features", 2048, layout="stack"
+)
+_RESNET_SPATIAL = replace(_IMAGE, resize=_TEN_CROP_SIZE)
+_RESNET_TEMPORAL = replace(_VGG16_TEMPORAL, features="features", feature_size=2048)
+_LITE0 = replace(_IMAGE, mean=(127.0,) * 3, std=(128.0,) * 3, feature_size=1280)
 
 NETWORKS: dict[str, NetworkEntry] = {
     "i3d-rgb": NetworkEntry(i3d, _I3D_RGB),
     "i3d-flow": NetworkEntry(i3d, _I3D_FLOW, {"n_channels": 2}),
+    "c3d": NetworkEntry(c3d, _C3D),
+    "cnn-m-spatial": NetworkEntry(cnn_m, _CNN_M_SPATIAL),
+    "cnn-m-temporal": NetworkEntry(
+        cnn_m, _CNN_M_TEMPORAL, {"n_channels": 20, "has_second_norm": False}
+    ),
+    "vgg16-spatial": NetworkEntry(vgg16, _VGG16_SPATIAL),
+    "vgg16-temporal": NetworkEntry(
+        vgg16, _VGG16_TEMPORAL, {"n_channels": 20, "dropout": (0.9, 0.8)}
+    ),
+    "tsn-rgb": NetworkEntry(bn_inception, _TSN_RGB),
+    "tsn-flow": NetworkEntry(bn_inception, _TSN_FLOW, {"n_channels": 10, "dropout": 0.7}),
+    "tsn-warped-flow": NetworkEntry(
+        bn_inception,
+        replace(_TSN_FLOW, modality="warped_flow"),
+        {"n_channels": 10, "dropout": 0.7},
+    ),
+    "tsn-rgb-difference": NetworkEntry(
+        bn_inception,
+        replace(_TSN_RGB, modality="rgb_difference", window=6, shortest=6),
+        {"n_channels": 15},
+    ),
+    "ltc-rgb-60": NetworkEntry(ltc, _LTC_RGB),
+    "ltc-rgb-100": NetworkEntry(
+        ltc, replace(_LTC_RGB, window=100, shortest=100), {"n_frames": 100}
+    ),
+    "ltc-flow-60": NetworkEntry(ltc, _LTC_FLOW, {"n_channels": 2, "dropout": 0.9}),
+    "ltc-flow-100": NetworkEntry(
+        ltc,
+        replace(_LTC_FLOW, window=100, shortest=100),
+        {"n_channels": 2, "n_frames": 100, "dropout": 0.9},
+    ),
+    "efficientnet-lite0": NetworkEntry(efficientnet_lite0, _LITE0),
+    "resnet50": NetworkEntry(resnet, _IMAGE),
+    "resnet101": NetworkEntry(resnet, _IMAGE, {"depth": 101}),
+    "resnet152-spatial": NetworkEntry(resnet, _RESNET_SPATIAL, {"depth": 152, "n_classes": 101}),
+    "resnet152-temporal": NetworkEntry(
+        resnet, _RESNET_TEMPORAL, {"depth": 152, "n_channels": 20, "n_classes": 101}
+    ),
 }
 
 
