@@ -24,16 +24,20 @@ MIN_SIDE = 16
 class FlowSettings:
     """Settings of TV-L1 flow."""
 
-    tau: float = 0.7
+    tau: float = 0.5
     lambda_: float = 0.4
     theta: float = 0.2
-    n_scales: int = 8
+    gamma: float = 1.5
+    edge_decay: float = 0.015
+    n_scales: int = 12
     zoom: float = 0.5
-    n_warps: int = 5
+    n_warps: int = 4
+    n_coarse_warps: int = 5
     epsilon: float = 0.01
-    max_iterations: int = 30
+    max_iterations: int = 15
     median_filter: int = 5
-    presmoothing: float = 0.4
+    weighted_median: bool = True
+    presmoothing: float = 0.5
 
 
 PRESETS: dict[str, FlowSettings] = {
@@ -42,14 +46,20 @@ PRESETS: dict[str, FlowSettings] = {
         tau=0.25,
         lambda_=0.15,
         theta=0.3,
+        gamma=0.0,
+        edge_decay=0.0,
         n_scales=5,
         zoom=0.8,
         n_warps=5,
+        n_coarse_warps=5,
         epsilon=0.01,
         max_iterations=300,
+        weighted_median=False,
         presmoothing=0.0,
     ),
-    "fast": FlowSettings(n_warps=2, max_iterations=10),
+    "fast": FlowSettings(
+        gamma=0.0, n_warps=2, n_coarse_warps=3, max_iterations=10, weighted_median=False
+    ),
 }
 
 

@@ -15,7 +15,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
-AxisTable = tuple[NDArray[np.int64], Float32]
+Float64 = NDArray[np.float64]
+AxisTable = tuple[NDArray[np.uint32], Float32]
 _CUT_SIGMAS = 3.0  # a Gaussian is cut where its tail sums to 0.3 %
 
 
@@ -31,10 +32,10 @@ def gaussian_table(n_in: int, n_out: int, sigma: float) -> AxisTable:
 
     Returns
     -------
-    starts : ndarray of shape (n_out,), int64
+    starts : ndarray of shape (n_out,), uint32
         First input index of each output.
-    weights : ndarray of shape (n_out, K), float32
-        Weights of the K inputs from there on; each row sums to 1.
+    weights : ndarray of shape (K, n_out), float32
+        Weights of the K inputs from there on; each column sums to 1.
 
     Examples
     --------
@@ -52,7 +53,7 @@ def linear_table(n_in: int, n_out: int) -> AxisTable:
     --------
     >>> starts, weights = linear_table(2, 4)
     >>> weights.tolist()
-    [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
+    [[1.0, 0.75, 0.25, 0.0], [0.0, 0.25, 0.75, 1.0]]
     """
     return _cached_table(n_in, n_out, None)
 
@@ -60,37 +61,34 @@ def linear_table(n_in: int, n_out: int) -> AxisTable:
 @functools.lru_cache(maxsize=256)
 def _cached_table(n_in: int, n_out: int, sigma: float | None) -> AxisTable:
     if sigma is None:
-        return _table(n_in, n_out, 1.0, lambda d: np.maximum(0.0, 1.0 - np.abs(d)))
+        return _table(n_in, n_out, 1 - 1e-9, lambda d: 1.0 - np.abs(d))
     spread = max(sigma, 0.05)  # narrower than any pixel: the nearest one, or two at a tie
     reach = max(_CUT_SIGMAS * spread, 0.51)
-    return _table(
-        n_in, n_out, reach, lambda d: np.exp(-0.5 * (d / spread) ** 2) * (np.abs(d) <= reach)
-    )
+    return _table(n_in, n_out, reach, lambda d: np.exp(-0.5 * (d / spread) ** 2))
 
 
-def _table(
-    n_in: int,
-    n_out: int,
-    reach: float,
-    kernel: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-) -> AxisTable:
+def _table(n_in: int, n_out: int, reach: float, kernel: Callable[[Float64], Float64]) -> AxisTable:
     centres = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
-    taps = min(n_in, 2 * math.ceil(reach) + 1)
     first = np.ceil(centres - reach).astype(np.int64)
-    index = first[:, None] + np.arange(2 * math.ceil(reach) + 1)
-    value = kernel(index - centres[:, None])
+    index = first[:, None] + np.arange(math.floor(2 * reach) + 1)
+    distance = index - centres[:, None]
+    value = np.where(np.abs(distance) <= reach, kernel(distance), 0.0)
+    taps = min(n_in, index.shape[1])
     starts = np.clip(first, 0, n_in - taps)
-    weights = np.zeros((n_out, taps))
-    period = 2 * n_in
-    mirrored = np.minimum(index % period, period - 1 - index % period)
-    column = np.clip(mirrored - starts[:, None], 0, taps - 1)
-    np.add.at(weights, (np.arange(n_out)[:, None], column), value)
-    weights /= weights.sum(axis=1, keepdims=True)
-    return starts, weights.astype(np.float32)
+    mirrored = np.minimum(index % (2 * n_in), (-1 - index) % (2 * n_in))
+    weights = np.zeros((taps, n_out))
+    np.add.at(weights, (mirrored - starts[:, None], np.arange(n_out)[:, None]), value)
+    return starts.astype(np.uint32), (weights / weights.sum(axis=0)).astype(np.float32)
 
 
 def resample(image: Float32, rows: AxisTable, columns: AxisTable) -> Float32:
-    """Apply one table down the rows and one across the columns of an image (H, W)."""
+    """Apply one table down the rows and one across the columns of an image (H, W), float32.
+
+    Examples
+    --------
+    >>> resample(np.float32([[1, 3]]), linear_table(1, 1), linear_table(2, 1)).tolist()
+    [[2.0]]
+    """
     out = np.empty((len(rows[0]), len(columns[0])), np.float32)
     _resample(image, *rows, *columns, out)
     return out
@@ -103,26 +101,27 @@ def _add_scaled(total: Float32, row: Float32, weight: np.float32) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _across(row: Float32, starts: NDArray[np.int64], weights: Float32, out: Float32) -> None:
-    for x in range(out.size):
-        total = np.float32(0)
-        for k in range(weights.shape[1]):
-            total += weights[x, k] * row[starts[x] + k]
-        out[x] = total
+def _add_gathered(
+    total: Float32, row: Float32, starts: NDArray[np.uint32], tap: np.uint64, weights: Float32
+) -> None:
+    for x in range(total.size):
+        total[x] += weights[x] * row[np.uint64(starts[x]) + tap]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _resample(
     image: Float32,
-    row_starts: NDArray[np.int64],
+    row_starts: NDArray[np.uint32],
     row_weights: Float32,
-    column_starts: NDArray[np.int64],
+    column_starts: NDArray[np.uint32],
     column_weights: Float32,
     out: Float32,
 ) -> None:
     blended = np.empty(image.shape[1], np.float32)
     for y in range(out.shape[0]):
         blended[:] = 0
-        for k in range(row_weights.shape[1]):
-            _add_scaled(blended, image[row_starts[y] + k], row_weights[y, k])
-        _across(blended, column_starts, column_weights, out[y])
+        for k in range(row_weights.shape[0]):
+            _add_scaled(blended, image[row_starts[y] + k], row_weights[k, y])
+        out[y] = 0
+        for k in range(column_weights.shape[0]):
+            _add_gathered(out[y], blended, column_starts, np.uint64(k), column_weights[k])

@@ -1,212 +1,250 @@
-"""TV-L1 optical flow of one pair of grey images: the numba implementation."""
+"""TV-L1 optical flow of one pair of grey images on the CPU.
+
+The pyramid, the warps and the order of the steps are here; the loops over pixels are numba, in
+`tvl1_kernels` and `weighted_median`. `flow` documents the energy and the settings; `tvl1_torch`
+is the same definition for a device.
+"""
 
 import math
+from collections.abc import Callable
+from concurrent.futures import Executor
+from itertools import pairwise
+from typing import NamedTuple, Protocol
+
 import cv2
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from cinefeat.extractors.resample import gaussian_table, linear_table, resample
+from cinefeat.extractors.tvl1_kernels import edge_weights, iterate, linearise_rows, pad_edge
+from cinefeat.extractors.weighted_median import (
+    RADIUS,
+    mark_rows,
+    near_boundaries,
+    padded_shape,
+    space_weights,
+    weighted_median_rows,
+)
 
 Float32 = NDArray[np.float32]
+Size = tuple[int, int]
+# calls a function on bands of rows top <= y < end that cover an image
+OverRows = Callable[[int, Callable[[int, int], None]], None]
+
+MIN_SIDE = 16  # px: no level, and no image, is smaller
+BLOCK = 5  # iterations between two tests of convergence
+_MIN_BAND = 64  # rows: thinner bands would repeat too much of each other's work
+_ANTIALIAS = 0.6  # px of blur per level at zoom z: 0.6 sqrt(1 / z^2 - 1), as in IPOL 2013
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _divergence_row(px, py, py_above, out):
-    out[0] = px[0] + py[0] - py_above[0]
-    for x in range(1, out.size):
-        out[x] = px[x] - px[x - 1] + py[x] - py_above[x]
+class Settings(Protocol):
+    """What the solver reads of `flow.FlowSettings`, where the values are documented."""
+
+    tau: float
+    lambda_: float
+    theta: float
+    gamma: float
+    edge_decay: float
+    n_scales: int
+    zoom: float
+    n_warps: int
+    n_coarse_warps: int
+    epsilon: float
+    max_iterations: int
+    median_filter: int
+    weighted_median: bool
+    presmoothing: float
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _primal_row(u, v, div_u, div_v, gx, gy, inverse, constant, bar_u, bar_v, tau, bound):
-    for x in range(u.size):
-        a, b = u[x], v[x]
-        c = a + tau * div_u[x]
-        d = b + tau * div_v[x]
-        step = -(constant[x] + gx[x] * c + gy[x] * d) * inverse[x]
-        step = min(max(step, -bound), bound)
-        c += step * gx[x]
-        d += step * gy[x]
-        u[x], v[x] = c, d
-        bar_u[x] = c + c - a
-        bar_v[x] = d + d - b
+class DataTerm(NamedTuple):
+    """The linearised data term ``constant + gx u + gy v + gamma w`` of one level, each (H, W)."""
+
+    gx: Float32
+    gy: Float32
+    inverse: Float32  # of the squared slope, with the stiffness of theta; 0 outside the image
+    constant: Float32
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _dual_row(bar, bar_below, px, py, weight, sigma):
-    for x in range(px.size - 1):
-        a = px[x] + sigma * (bar[x + 1] - bar[x])
-        b = py[x] + sigma * (bar_below[x] - bar[x])
-        scale = min(np.float32(1), weight[x] / np.sqrt(a * a + b * b + np.float32(1e-12)))
-        px[x] = a * scale
-        py[x] = b * scale
-    x = px.size - 1
-    b = py[x] + sigma * (bar_below[x] - bar[x])
-    py[x] = min(max(b, -weight[x]), weight[x])
+def flow_of_pair(
+    prev: Float32, next: Float32, settings: Settings, over_rows: OverRows | None = None
+) -> Float32:
+    """Estimate the flow of one pair of images (H, W), float32: (H, W, 2), float32.
+
+    `over_rows` shares the rows among threads (`rows_in_threads`); it changes no bit.
+    """
+    share = over_rows or _all_rows
+    sizes = level_sizes(prev.shape, settings)
+    firsts, seconds = (build_pyramid(image, sizes, settings) for image in (prev, next))
+    n_fields = 3 if settings.gamma > 0 else 2
+    u = np.zeros((n_fields, *sizes[-1]), np.float32)
+    p = np.zeros((n_fields, 2, *sizes[-1]), np.float32)
+    for first, second in zip(reversed(firsts), reversed(seconds), strict=True):
+        if u.shape[1:] != first.shape:
+            u, p = _enlarge(u, p, first.shape)
+        n_warps = settings.n_warps if first.shape == prev.shape else settings.n_coarse_warps
+        _solve_level(first, second, u, p, n_warps, settings, share)
+    return np.ascontiguousarray(np.moveaxis(u[:2], 0, -1))
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _change_row(u, v, bar_u, bar_v):
-    total = np.float32(0)
-    for x in range(u.size):
-        a = bar_u[x] - u[x]
-        b = bar_v[x] - v[x]
-        total += a * a + b * b
-    return total
+def rows_in_threads(pool: Executor, n_threads: int) -> OverRows:
+    """Share the rows of an image among `n_threads` workers of a pool, in bands of 64 or more."""
+
+    def over_rows(height: int, work: Callable[[int, int], None]) -> None:
+        n_bands = max(1, min(n_threads, height // _MIN_BAND))
+        edges = [height * k // n_bands for k in range(n_bands + 1)]
+        list(pool.map(work, edges[:-1], edges[1:]))
+
+    return over_rows
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _iterate(u, p, gx, gy, inverse, constant, weight, tau, sigma, bound, n_iterations):
-    """Run iterations as one wavefront, iteration k one row behind iteration k - 1."""
-    height, width = gx.shape
-    bars = np.empty((n_iterations, 2, 2, width), np.float32)
-    div = np.empty((2, width), np.float32)
-    nothing = np.zeros(width, np.float32)
-    change = 0.0
-    for front in range(height + n_iterations):
-        for k in range(max(0, front - height), min(n_iterations, front + 1)):
-            y = front - k
-            bar, above = bars[k, y & 1], bars[k, (y & 1) ^ 1]
-            if y < height:
-                for c in range(2):
-                    _divergence_row(
-                        p[c, 0, y], p[c, 1, y], p[c, 1, y - 1] if y > 0 else nothing, div[c]
-                    )
-                _primal_row(
-                    u[0, y],
-                    u[1, y],
-                    div[0],
-                    div[1],
-                    gx[y],
-                    gy[y],
-                    inverse[y],
-                    constant[y],
-                    bar[0],
-                    bar[1],
-                    tau,
-                    bound,
-                )
-                if k == n_iterations - 1:
-                    change += _change_row(u[0, y], u[1, y], bar[0], bar[1])
-            if y > 0:
-                for c in range(2):
-                    below = bar[c] if y < height else above[c]
-                    _dual_row(above[c], below, p[c, 0, y - 1], p[c, 1, y - 1], weight[y - 1], sigma)
-    return change / (height * width)
+def _all_rows(height: int, work: Callable[[int, int], None]) -> None:
+    work(0, height)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _cubic(t):
-    """Weights of Catmull-Rom interpolation, and their derivatives."""
-    return (
-        ((-0.5 * t + 1) * t - 0.5) * t,
-        (1.5 * t - 2.5) * t * t + 1,
-        ((-1.5 * t + 2) * t + 0.5) * t,
-        (0.5 * t - 0.5) * t * t,
-    )
+def level_sizes(shape: Size, settings: Settings) -> list[Size]:
+    """List the sizes (H, W) of the pyramid's levels, finest first; sides are 16 px or more."""
+    sizes = [shape]
+    while len(sizes) < settings.n_scales:
+        scale = settings.zoom ** len(sizes)
+        height, width = (int(side * scale + 0.5) for side in shape)
+        if min(height, width) < MIN_SIDE:
+            break
+        sizes.append((height, width))
+    return sizes
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _warp_row(image, y, u, v, out, inside):
-    height, width = image.shape
-    for x in range(u.size):
-        fx = np.float32(x) + u[x]
-        fy = np.float32(y) + v[x]
-        inside[x] = np.float32((fx >= 0) & (fx <= width - 1) & (fy >= 0) & (fy <= height - 1))
-        fx = min(max(fx, np.float32(0)), np.float32(width - 1))
-        fy = min(max(fy, np.float32(0)), np.float32(height - 1))
-        ix, iy = int(fx), int(fy)
-        tx, ty = fx - np.float32(ix), fy - np.float32(iy)
-        w0, w1, w2, w3 = _cubic(tx)
-        z0, z1, z2, z3 = _cubic(ty)
-        a, b, c, d = max(ix - 1, 0), ix, min(ix + 1, width - 1), min(ix + 2, width - 1)
-        r0, r1, r2, r3 = max(iy - 1, 0), iy, min(iy + 1, height - 1), min(iy + 2, height - 1)
-        out[x] = (
-            z0 * (w0 * image[r0, a] + w1 * image[r0, b] + w2 * image[r0, c] + w3 * image[r0, d])
-            + z1 * (w0 * image[r1, a] + w1 * image[r1, b] + w2 * image[r1, c] + w3 * image[r1, d])
-            + z2 * (w0 * image[r2, a] + w1 * image[r2, b] + w2 * image[r2, c] + w3 * image[r2, d])
-            + z3 * (w0 * image[r3, a] + w1 * image[r3, b] + w2 * image[r3, c] + w3 * image[r3, d])
-        )
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def warp(image, u, out, inside):
-    for y in range(image.shape[0]):
-        _warp_row(image, y, u[0, y], u[1, y], out[y], inside[y])
-
-
-def differentiate(image):
-    """five-tap"""
-    pad = np.pad(image, 2, mode="edge")
-    c = pad[2:-2]
-    r = pad[:, 2:-2]
-    gx = (8 * (c[:, 3:-1] - c[:, 1:-3]) - (c[:, 4:] - c[:, :-4])) / np.float32(12)
-    gy = (8 * (r[3:-1] - r[1:-3]) - (r[4:] - r[:-4])) / np.float32(12)
-    return gx, gy
-
-
-def _pyramid(image, o):
-    h, w = image.shape
-    n = 1
-    while n < o.n_scales and min(h, w) * o.zoom**n >= 16:
-        n += 1
+def build_pyramid(image: Float32, sizes: list[Size], settings: Settings) -> list[Float32]:
+    """Smooth an image and reduce it step by step to the given sizes."""
+    if settings.presmoothing > 0:
+        image = _blur_to(image, image.shape, settings.presmoothing)
     levels = [image]
-    if o.presmoothing > 0:
-        levels = [
-            resample(
-                image, gaussian_table(h, h, o.presmoothing), gaussian_table(w, w, o.presmoothing)
-            )
-        ]
-    sigma = 0.6 * math.sqrt(o.zoom**-2 - 1)
-    for k in range(1, n):
-        a, b = levels[-1].shape
-        c, d = int(h * o.zoom**k + 0.5), int(w * o.zoom**k + 0.5)
-        levels.append(
-            resample(levels[-1], gaussian_table(a, c, sigma), gaussian_table(b, d, sigma))
-        )
+    sigma = _ANTIALIAS * math.sqrt(settings.zoom**-2 - 1)
+    for _, size in pairwise(sizes):
+        levels.append(_blur_to(levels[-1], size, sigma))
     return levels
 
 
-def flow_of_pair(prev, next, settings):
-    """Estimate the flow of one pair (H, W) float32; returns (H, W, 2)."""
-    f = np.float32
-    u = p = None
-    for a, b in zip(_pyramid(prev, settings)[::-1], _pyramid(next, settings)[::-1]):
-        h, w = a.shape
-        if u is None:
-            u = np.zeros((2, h, w), f)
-            p = np.zeros((2, 2, h, w), f)
-        else:
-            hh, ww = u.shape[1:]
-            ty, tx = linear_table(hh, h), linear_table(ww, w)
-            u = np.stack([resample(u[0], ty, tx) * f(w / ww), resample(u[1], ty, tx) * f(h / hh)])
-            p = np.stack([[resample(p[i][j], ty, tx) for j in range(2)] for i in range(2)])
-        u = _solve_level(a, b, u, p, settings)
-    return np.ascontiguousarray(np.moveaxis(u, 0, -1))
+def _blur_to(image: Float32, size: Size, sigma: float) -> Float32:
+    rows, columns = (gaussian_table(a, b, sigma) for a, b in zip(image.shape, size, strict=True))
+    return resample(image, rows, columns)
 
 
-def _solve_level(a, b, u, p, o):
-    f = np.float32
-    tau, sigma, bound = f(o.tau), f(1 / (8 * o.tau)), f(o.tau * o.lambda_)
-    ax, ay = differentiate(a)
-    bx, by = differentiate(b)
-    weight = np.ones_like(a)
-    wb, inside, wx, wy = (np.empty_like(a) for _ in range(4))
-    for _ in range(o.n_warps):
-        if o.median_filter > 1:
-            u = np.stack([cv2.medianBlur(c, o.median_filter) for c in u])
-        warp(b, u, wb, inside)
-        warp(bx, u, wx, inside)
-        warp(by, u, wy, inside)
-        gx, gy = (ax + wx) / 2 * inside, (ay + wy) / 2 * inside
-        rc = (wb - a) * inside - gx * u[0] - gy * u[1]
-        inv = 1 / ((gx * gx + gy * gy) * f(1 + o.theta / o.tau) + f(1e-6))
-        done = 0
-        while done < o.max_iterations:
-            n = min(10, o.max_iterations - done)
-            change = _iterate(u, p, gx, gy, inv, rc, weight, tau, sigma, bound, n)
-            done += n
-            if change < o.epsilon**2:
-                break
-    return u
+def _enlarge(u: Float32, p: Float32, size: Size) -> tuple[Float32, Float32]:
+    """Carry the solution of a level to the next finer one; displacements grow with the size."""
+    rows, columns = (linear_table(a, b) for a, b in zip(u.shape[1:], size, strict=True))
+    fine_u = np.stack([resample(field, rows, columns) for field in u])
+    fine_u[0] *= np.float32(size[1] / u.shape[2])
+    fine_u[1] *= np.float32(size[0] / u.shape[1])
+    return fine_u, np.stack([[resample(part, rows, columns) for part in dual] for dual in p])
+
+
+def _solve_level(
+    first: Float32,
+    second: Float32,
+    u: Float32,
+    p: Float32,
+    n_warps: int,
+    settings: Settings,
+    over_rows: OverRows,
+) -> None:
+    """Improve u and p in place by a number of warps and the iterations after each."""
+    data = DataTerm(*(np.empty_like(first) for _ in DataTerm._fields))
+    padded = pad_edge(second, 1, 2, 2)
+    weight = np.ones_like(first)
+    if settings.edge_decay > 0:
+        weight = edge_weights(first, np.float32(settings.edge_decay))
+    stiffness = np.float32(1 + settings.theta / settings.tau)
+    gamma = np.float32(settings.gamma)
+    for _ in range(n_warps):
+        if settings.median_filter > 1:
+            _filter_median(u, settings.median_filter, over_rows)
+        over_rows(
+            len(first),
+            lambda top, end: linearise_rows(
+                first, padded, u[0], u[1], stiffness, gamma, *data, top, end
+            ),
+        )
+        _iterate_until_still(u, p, data, weight, settings, over_rows)
+    if settings.weighted_median:
+        _filter_weighted_median(first, u, data, gamma, over_rows)
+
+
+def _iterate_until_still(
+    u: Float32,
+    p: Float32,
+    data: DataTerm,
+    weight: Float32,
+    settings: Settings,
+    over_rows: OverRows,
+) -> None:
+    """Iterate in blocks until the flow changes by less than epsilon (root mean square)."""
+    change = np.empty(len(weight), np.float32)
+    tau, sigma = np.float32(settings.tau), np.float32(1 / (8 * settings.tau))
+    steps = (tau, sigma, np.float32(settings.lambda_), np.float32(settings.gamma))
+    limit = settings.epsilon**2 * weight.size
+    for done in range(0, settings.max_iterations, BLOCK):
+        n = min(BLOCK, settings.max_iterations - done)
+        _iterate_block(u, p, data, weight, steps, n, change, over_rows)
+        if change.sum(dtype=np.float64) < limit:
+            break
+
+
+def _iterate_block(
+    u: Float32,
+    p: Float32,
+    data: DataTerm,
+    weight: Float32,
+    steps: tuple[np.float32, ...],
+    n: int,
+    change: Float32,
+    over_rows: OverRows,
+) -> None:
+    """Run n iterations; a band of rows starts from n more on each side, where errors stay."""
+    height = len(weight)
+    if over_rows is _all_rows:
+        iterate(u, p, *data, weight, *steps, n, change)
+        return
+    old_u, old_p = u.copy(), p.copy()
+
+    def work(top: int, end: int) -> None:
+        low, high = max(top - n, 0), min(end + n, height)
+        part_u, part_p = old_u[:, low:high].copy(), old_p[:, :, low:high].copy()
+        part_change = np.empty(high - low, np.float32)
+        parts = [array[low:high] for array in (*data, weight)]
+        iterate(part_u, part_p, *parts, *steps, n, part_change)
+        inner = slice(top - low, end - low)
+        u[:, top:end], p[:, :, top:end] = part_u[:, inner], part_p[:, :, inner]
+        change[top:end] = part_change[inner]
+
+    over_rows(height, work)
+
+
+def _filter_median(u: Float32, side: int, over_rows: OverRows) -> None:
+    """Replace each component of the flow by its median over side x side pixels, in place."""
+    old, reach = u[:2].copy(), side // 2
+
+    def work(top: int, end: int) -> None:
+        low, high = max(top - reach, 0), min(end + reach, u.shape[1])
+        for c in range(2):
+            u[c, top:end] = cv2.medianBlur(old[c, low:high], side)[top - low : end - low]
+
+    over_rows(u.shape[1], work)
+
+
+def _filter_weighted_median(
+    first: Float32, u: Float32, data: DataTerm, gamma: np.float32, over_rows: OverRows
+) -> None:
+    """Replace the flow near motion boundaries by its edge-aware median, in place."""
+    height, width = first.shape
+    padded_height, padded_width = padded_shape(height, width)
+    changes = np.empty(first.shape, np.uint8)
+    reliability = np.zeros((padded_height, padded_width), np.float32)
+    over_rows(height, lambda top, end: mark_rows(u, *data, gamma, changes, reliability, top, end))
+    marked, space = near_boundaries(changes), space_weights()
+    right = padded_width - width - RADIUS
+    image = pad_edge(first, RADIUS, RADIUS, right)
+    flow = np.stack([pad_edge(component, RADIUS, RADIUS, right) for component in u[:2]])
+    over_rows(
+        height,
+        lambda top, end: weighted_median_rows(flow, image, reliability, marked, space, u, top, end),
+    )
