@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.synthetic import (
+from synthetic import (
     MOTIONS,
     make_texture,
     motion_only_frames,
