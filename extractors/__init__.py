@@ -38,6 +38,10 @@ _PUBLIC: dict[str, str] = {
     "flow_of_video": "flow",
     "mirror_descriptors": "mirror",
     "load_network": "networks",
+    "dense_starts": "sampling",
+    "find_weights": "weights",
+    "segment_starts": "sampling",
+    "window_indices": "sampling",
     "optical_flow_tvl1": "flow",
     "quantise_flow": "quantise",
 }

@@ -21,6 +21,8 @@ COMMANDS = {
     "run": ("run", "Do everything that a recipe says, and report the accuracy."),
     "scan": ("scan", "Write the manifest of a folder of videos."),
     "stage": ("run", "Run one stage of a recipe alone."),
+    "embed": ("embed", "Compute network features, and name the classes that are seen."),
+    "weights": ("weights", "List, fetch, convert and check network weights."),
     "status": ("status", "Show what is done, failed and missing."),
     "recipes": ("recipes", "List the shipped recipes, or print one."),
     "describe": ("inspect", "Say in words what is in an HDF5 file."),

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.manifest import Clip
 from cinefeat.pipeline.protocol import Fold
 from cinefeat.pipeline.recipe import canonical
@@ -127,12 +128,37 @@ def _node(
         "settings": json.loads(canonical(settings)),
         "needs": {node.stage.name: node.digest for node in needs},
     }
+    if stage.name == "embed":
+        identity["weights"] = weight_digests(settings)
     if stage.per == "corpus":
         rows = sorted([clip.id, clip.sha256, clip.label] for clip in clips)
         identity["clips"] = _sha256(canonical(rows))
     text = canonical(identity)
     folder = store / stage.name / _sha256(text)[:DIGEST_LETTERS]
     return Node(stage, settings, text, folder, needs, clips)
+
+
+def weight_digests(settings: Any) -> list[str]:
+    """Return the SHA-256 of the weight file of each network of an embed table.
+
+    Raises
+    ------
+    InputError
+        If weights are not there; the sentence says how to get them.
+    """
+    from cinefeat.extractors import find_weights
+
+    try:
+        files = [find_weights(entry.weights) for entry in settings.networks]
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return [_sha256_of_file(file, file.stat().st_mtime_ns) for file in files]
+
+
+@functools.cache
+def _sha256_of_file(path: Path, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def failures(node: Node) -> dict[str, str]:

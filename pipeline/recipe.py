@@ -74,7 +74,11 @@ def to_toml(recipe: Recipe) -> str:
 
 
 def _toml(value: Any) -> str:
-    # JSON's strings, numbers, booleans and nested arrays are TOML's as well, but for one character
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    # JSON's strings, numbers and booleans are TOML's as well, but for one character
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

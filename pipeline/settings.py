@@ -180,6 +180,50 @@ EncodeSettings = Annotated[
 ]
 
 
+class NetworkSettings(Settings):
+    """One network, with the weights that its input specification travels with."""
+
+    network: str = Field(description="name of cinefeat.extractors.load_network")
+    weights: str = Field(description="a name of `cinefeat weights list`, or a weight file")
+    layers: tuple[str, ...] = Field(default=(), description="layers stored beside the features")
+
+
+class EmbedSettings(Settings):
+    """Network features of windows of frames, or of the stored flow."""
+
+    networks: tuple[NetworkSettings, ...] = Field(min_length=1)
+    segments: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="windows spread evenly over the clip; or `stride`"
+    )
+    stride: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="frames from one window to the next; the network's by default"
+    )
+    window: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="frames of a window; the network's by default"
+    )
+    crops: Literal[1, 10] = Field(
+        default=1, description="centre, or corners and centre and mirrors, averaged"
+    )
+    short_clips: Literal["repeat_last", "wrap", "error"] | None = Field(
+        default=None, description="what becomes of a clip shorter than a window"
+    )
+    storage: Literal["float32", "float16"] = "float32"
+
+    @model_validator(mode="after")
+    def _one_way_to_cover(self) -> Self:
+        if self.segments is not None and self.stride is not None:
+            raise ValueError("give embed.segments or embed.stride, not both")
+        return self
+
+
+class PoolSettings(Settings):
+    """One vector per clip and network from the features of its windows."""
+
+    pooling: Literal["mean", "max", "segments"] = "mean"
+    n_segments: Annotated[int, Field(ge=1)] = Field(default=3, description='for "segments"')
+    l2_norm: bool = Field(default=True, description="scale the vector to unit length")
+
+
 class ChiSquareSettings(Settings):
     """Multi-channel chi-square SVM, exp(-sum_c D_c / A_c)."""
 
@@ -212,7 +256,8 @@ class EvaluateSettings(Settings):
 
 
 # table -> the table without which it means nothing
-REQUIRED_TABLES = {"fit": "describe", "encode": "fit", "train": "encode"}
+REQUIRED_TABLES = {"fit": ("describe",), "encode": ("fit",), "pool": ("embed",),
+                   "train": ("encode", "pool")}  # fmt: skip
 _CODEBOOK_OF = {"bag-of-words": "k-means", "vlad": "k-means", "fisher": "gmm"}
 
 
@@ -224,16 +269,18 @@ class Recipe(Settings):
     source: str = Field(description="paper, and what departs from it")
     flow: FlowSettings | None = None
     describe: DescribeSettings | None = None
+    embed: EmbedSettings | None = None
     fit: FitSettings | None = None
     encode: EncodeSettings | None = None
+    pool: PoolSettings | None = None
     train: TrainSettings | None = None
     evaluate: EvaluateSettings = EvaluateSettings()
 
     @model_validator(mode="after")
     def _tables_fit_together(self) -> Self:
-        for table, needed in REQUIRED_TABLES.items():
-            if getattr(self, table) is not None and getattr(self, needed) is None:
-                raise ValueError(f"table [{table}] needs table [{needed}]")
+        for table, tables in REQUIRED_TABLES.items():
+            if getattr(self, table) is not None and not any(getattr(self, t) for t in tables):
+                raise ValueError(f"table [{table}] needs table [{'] or ['.join(tables)}]")
         if self.describe is not None:
             self._check_flow(self.describe)
         if self.fit is not None and self.describe is not None:

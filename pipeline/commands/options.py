@@ -1,6 +1,7 @@
 """Options that several commands share, and how they are read."""
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,13 @@ import click
 
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.manifest import Clip, read_manifest, write_manifest
+from cinefeat.pipeline.plan import stages_of
+from cinefeat.pipeline.protocol import Fold, folds
+from cinefeat.pipeline.settings import Recipe
+from cinefeat.pipeline.stages import STAGES, depends_on_fold
 
-STAGE_NAMES = "flow, describe, fit, encode, train, evaluate"
+STAGE_NAMES = ", ".join(stage.name for stage in STAGES)
+_log = logging.getLogger(__name__)
 
 _SHARED = (
     click.argument("recipe"),
@@ -144,6 +150,19 @@ def _with_sha256(clip: Clip) -> Clip:
     known = {"id", "path", "label", "group", "split"}
     kept = {name: getattr(clip, name) for name in known}
     return Clip(**kept, sha256=sha256, bytes=found.st_size, mtime_ns=found.st_mtime_ns)
+
+
+def choose_folds(
+    recipe: Recipe, clips: tuple[Clip, ...], protocol: str | None, only: str | None = None
+) -> tuple[str, tuple[Fold, ...]]:
+    """Return the protocol and its folds; one fold of all clips where nothing is learned."""
+    used = [stage for stage in stages_of(recipe) if only in (None, stage.name)]
+    if protocol is None and not any(depends_on_fold(stage) for stage in used):
+        return "", (Fold("all", train=tuple(clip.id for clip in clips), test=()),)
+    chosen = protocol or default_protocol(clips)
+    if protocol is None:
+        _log.info("protocol: %s", chosen)
+    return chosen, folds(clips, chosen)
 
 
 def default_protocol(clips: tuple[Clip, ...]) -> str:

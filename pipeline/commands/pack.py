@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cinefeat.pipeline.commands.options import default_protocol, load_clips, shared_options
+from cinefeat.pipeline.commands.options import choose_folds, load_clips, shared_options
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.recipe import load_recipe
 
@@ -39,13 +39,13 @@ def pack(
     """
     from cinefeat.pipeline.packing import pack_products
     from cinefeat.pipeline.plan import plan
-    from cinefeat.pipeline.protocol import folds
 
     if videos is None and manifest is None:
         manifest = store / "manifest.csv"
     clips = load_clips(videos, group_pattern, manifest, store, 1)
-    every = folds(clips, protocol or default_protocol(clips))
-    nodes = {f.name: plan(load_recipe(recipe), store, clips, f).get(name) for f in every}
+    chosen = load_recipe(recipe)
+    _, every = choose_folds(chosen, clips, protocol, name)
+    nodes = {f.name: plan(chosen, store, clips, f).get(name) for f in every}
     node = _choose(nodes, name, fold)
     n_packed = pack_products(node, output)
     left_out = len(node.clips) - n_packed

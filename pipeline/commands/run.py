@@ -1,7 +1,6 @@
 """`cinefeat run` and `cinefeat stage`."""
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,8 @@ import click
 
 from cinefeat.pipeline.commands.options import (
     STAGE_NAMES,
+    choose_folds,
     compute_options,
-    default_protocol,
     load_clips,
     parse_device,
     parse_shard,
@@ -18,8 +17,6 @@ from cinefeat.pipeline.commands.options import (
     shared_options,
 )
 from cinefeat.pipeline.recipe import load_recipe
-
-_log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -71,7 +68,6 @@ def _execute(
     only: str | None,
     as_json: bool,
 ) -> int:
-    from cinefeat.pipeline.protocol import folds
     from cinefeat.pipeline.run import Request, default_jobs
     from cinefeat.pipeline.run import run as run_stages
 
@@ -79,10 +75,7 @@ def _execute(
     n_jobs = jobs or default_jobs()
     clips = load_clips(videos, group_pattern, manifest, store, n_jobs)
     clips = refresh(clips)
-    chosen = protocol or default_protocol(clips)
-    if protocol is None:
-        _log.info("protocol: %s", chosen)
-    every = folds(clips, chosen)
+    chosen, every = choose_folds(recipe, clips, protocol, only)
     judged = {clip_id for fold in every for side in (fold.train, fold.test) for clip_id in side}
     used = tuple(clip for clip in clips if clip.id in judged)
     request = Request(recipe, used, store, every, part, n_jobs, place, only)

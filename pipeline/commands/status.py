@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cinefeat.pipeline.commands.options import default_protocol, load_clips, shared_options
+from cinefeat.pipeline.commands.options import choose_folds, load_clips, shared_options
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.recipe import load_recipe
 
@@ -33,15 +33,14 @@ def status(
     Example:
       cinefeat status dt-bow --store store --shards 16
     """
-    from cinefeat.pipeline.protocol import folds
-
     if videos is None and manifest is None:
         manifest = store / "manifest.csv"
         if not manifest.exists():
             raise InputError(f"{store} has no manifest.csv: give --videos or --manifest")
     clips = load_clips(videos, group_pattern, manifest, store, 1)
-    chosen = protocol or default_protocol(clips)
-    rows = stage_rows(load_recipe(recipe), clips, store, folds(clips, chosen), shards)
+    chosen = load_recipe(recipe)
+    _, every = choose_folds(chosen, clips, protocol)
+    rows = stage_rows(chosen, clips, store, every, shards)
     if as_json:
         click.echo(json.dumps(rows))
     else:

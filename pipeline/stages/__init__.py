@@ -100,11 +100,26 @@ _HERE = "cinefeat.pipeline.stages"
 STAGES = (
     Stage("flow", "clip", (), 1, f"{_HERE}.flow:run"),
     Stage("describe", "clip", ("flow",), 1, f"{_HERE}.describe:run"),
+    Stage("embed", "clip", ("flow",), 1, f"{_HERE}.embed:run"),
     Stage("fit", "corpus", ("describe",), 1, f"{_HERE}.fit:run", "train", parts="channels"),
     Stage("encode", "clip", ("describe", "fit"), 1, f"{_HERE}.encode:run"),
-    Stage("train", "corpus", ("encode",), 1, f"{_HERE}.train:run", "train", "model"),
-    Stage("evaluate", "corpus", ("encode", "train"), 1, f"{_HERE}.evaluate:run", "test", "scores"),
+    Stage("pool", "clip", ("embed",), 1, f"{_HERE}.pool:run"),
+    Stage("train", "corpus", ("encode", "pool"), 1, f"{_HERE}.train:run", "train", "model"),
+    Stage(
+        "evaluate",
+        "corpus",
+        ("encode", "pool", "train"),
+        1,
+        f"{_HERE}.evaluate:run",
+        "test",
+        "scores",
+    ),
 )
+
+
+def depends_on_fold(stage: Stage) -> bool:
+    """Say whether a stage learns, or reads what a stage has learned."""
+    return stage.per == "corpus" or any(depends_on_fold(stage_named(n)) for n in stage.needs)
 
 
 def stage_named(name: str) -> Stage:

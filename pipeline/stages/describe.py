@@ -33,7 +33,7 @@ Frames = Iterable[np.ndarray]
 
 def run(job: Job, product: ProductWriter) -> None:
     """Describe one clip, in memory that does not grow with its length."""
-    n_frames = _n_frames(job)
+    n_frames = count_frames(job)
     seconds: list[float] = []
     with VideoReader(job.clip.path) as video:
         frames = _frames(video, seconds, job.settings.extractor)
@@ -43,7 +43,8 @@ def run(job: Job, product: ProductWriter) -> None:
     product.set_attrs(frame_counts(video))
 
 
-def _n_frames(job: Job) -> int:
+def count_frames(job: Job) -> int:
+    """Return how many frames the clip has, decoding it where the manifest does not tell."""
     if job.clip.frames_decoded is not None:
         return job.clip.frames_decoded
     # a hand-written manifest: the frames are counted before they are described

@@ -16,7 +16,7 @@ from cinefeat.pipeline.manifest import Clip
 from cinefeat.pipeline.settings import ChiSquareSettings, LinearSettings, TrainSettings
 from cinefeat.pipeline.stages import Job
 from cinefeat.pipeline.stages.encode import MIRRORED
-from cinefeat.pipeline.store import ProductWriter, array_names, open_product, read_arrays
+from cinefeat.pipeline.store import ProductWriter, array_names, dataset, open_product
 
 
 def run(job: Job, product: ProductWriter) -> None:
@@ -58,22 +58,46 @@ def build(settings: TrainSettings, sizes: Sequence[int]) -> Any:
 
 def copies_of(job: Job, clip: Clip) -> tuple[list[str], list[str]]:
     """Return the prefixes of a clip's encodings, itself and maybe its mirror image, and channels."""
-    with open_product(job.input("encode", clip.id)) as file:
-        names = array_names(file)
+    names = _stored_names(job, clip)
     channels = [name for name in names if not name.startswith(MIRRORED)]
     return ["", MIRRORED] if len(names) > len(channels) else [""], channels
 
 
 def channel_sizes(job: Job, clip: Clip, channels: Sequence[str]) -> list[int]:
     """Return the width of each channel."""
-    arrays = read_arrays(job.input("encode", clip.id), channels)
-    return [len(arrays[name]) for name in channels]
+    vectors = _read_vectors(job, clip, channels)
+    return [len(vectors[name]) for name in channels]
 
 
 def read_encodings(
     job: Job, clips: Sequence[Clip], channels: Sequence[str], prefix: str = ""
 ) -> np.ndarray:
-    """Return the encodings (n_clips, D) float32 of one copy of the clips, channels side by side."""
-    names = [prefix + name for name in channels]
-    rows = (read_arrays(job.input("encode", clip.id), names) for clip in clips)
+    """Return the encodings (n_clips, D) float32 of one copy of the clips, channels side by side.
+
+    A channel that has no such copy (network features have no mirror image) is taken as it is.
+    """
+    stored = set(_stored_names(job, clips[0]))
+    names = [prefix + name if prefix + name in stored else name for name in channels]
+    rows = (_read_vectors(job, clip, names) for clip in clips)
     return np.stack([np.concatenate([row[name] for name in names]) for row in rows])
+
+
+def _sources(job: Job) -> list[str]:
+    return [stage for stage in ("encode", "pool") if stage in job.inputs]
+
+
+def _stored_names(job: Job, clip: Clip) -> list[str]:
+    names = []
+    for stage in _sources(job):
+        with open_product(job.input(stage, clip.id)) as file:
+            names += array_names(file)
+    return names
+
+
+def _read_vectors(job: Job, clip: Clip, names: Sequence[str]) -> dict[str, np.ndarray]:
+    vectors: dict[str, np.ndarray] = {}
+    for stage in _sources(job):
+        with open_product(job.input(stage, clip.id)) as file:
+            there = set(array_names(file)) & set(names)
+            vectors |= {name: dataset(file, name)[...] for name in there}
+    return vectors
