@@ -59,6 +59,8 @@ def hold_ends(planes: Iterable[Float32], margin: int) -> Iterator[Float32]:
 
 def blocks(planes: Iterable[Float32], block_frames: int) -> Iterator[Float32]:
     """Yield the planes as arrays of shape (B, H, W), B being `block_frames`; the last is shorter."""
+    if block_frames < 1:
+        raise ValueError(f"block_frames is {block_frames}; it must be at least 1")
     planes = iter(planes)
     while block := list(islice(planes, block_frames)):
         yield np.stack(block)

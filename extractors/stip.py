@@ -38,7 +38,8 @@ from cinefeat.extractors.trajectories import TrajectorySettings, pyramid_levels
 Pair = tuple[Gray, Float32 | None]  # a frame and the flow from it to the next
 
 MIN_SIDE = 36  # px, the patch of the smallest default scale
-BLOCK_FRAMES = 16
+MAX_FLOW = 10_000  # px per frame; the sums of votes stay in range below it
+BLOCK_FRAMES = 8
 
 
 class _Describer:
@@ -82,6 +83,11 @@ def _given_flow(grays: Iterable[Gray], fields: Iterable[np.ndarray]) -> Iterator
             if field.shape != needed:
                 raise ValueError(
                     f"flow field {i - 1} has shape {field.shape}; the frames need {needed}"
+                )
+            if not np.all(np.abs(field) < MAX_FLOW):
+                raise ValueError(
+                    f"flow field {i - 1} holds NaN or a component of {MAX_FLOW} px or more; "
+                    "set unknown pixels to 0"
                 )
             yield previous, np.asarray(field, np.float32)
         previous = gray
@@ -202,7 +208,7 @@ def space_time_interest_points(
     ------
     ValueError
         If a frame is no uint8 image, the frames are too small, differ in size or are none, if
-        fields are missing or of another size, or for a setting out of its range.
+        fields are missing, of another size or not finite, or for a setting out of its range.
 
     Notes
     -----
@@ -217,8 +223,7 @@ def space_time_interest_points(
     opposite gradients for one direction. Volumes and gradients are those of the scale's pyramid
     level.
 
-    Memory is about ``1.33 H W (36 (block_frames + 24) + 24 (block_frames + 17) 4)`` bytes at the
-    default scales.
+    Memory is about 7 kB per pixel of a frame at the default scales and block.
 
     References
     ----------

@@ -243,6 +243,8 @@ def test_a_single_frame_has_no_points() -> None:
         (np.zeros((9, 40, 40), np.float32), [], "uint8"),
         (np.zeros((9, 40, 40), np.uint8), np.zeros((7, 40, 40, 2)), "flow ends after 7 fields"),
         (np.zeros((9, 40, 40), np.uint8), np.zeros((8, 20, 40, 2)), "flow field 0 has shape"),
+        (np.zeros((9, 40, 40), np.uint8), np.full((8, 40, 40, 2), np.nan), "field 0 holds NaN"),
+        (np.zeros((9, 40, 40), np.uint8), np.full((8, 40, 40, 2), 1e9), "set unknown pixels to 0"),
         (np.zeros((9, 40, 40), np.uint8), "brox", "'brox'; give one of 'farneback'"),
     ],
 )
@@ -262,3 +264,8 @@ def test_settings_out_of_range_are_refused(setting: dict) -> None:
 def test_a_stream_without_length_needs_the_number_of_frames() -> None:
     with pytest.raises(ValueError, match="give n_frames"):
         iter_space_time_interest_points(iter(np.zeros((9, 40, 40), np.uint8)))
+
+
+def test_a_block_of_no_frames_is_refused() -> None:
+    with pytest.raises(ValueError, match="block_frames is 0"):
+        space_time_interest_points(np.zeros((9, 40, 40), np.uint8), block_frames=0)
