@@ -59,7 +59,7 @@ def encode_fisher(
     -----
     u is the gradient of the mean log-likelihood by the means, times ``sigma_k / sqrt(w_k)``; v that by
     the deviations, times ``sigma_k / sqrt(2 w_k)``. The gradient by the priors is left out, as VLFeat
-    does. VLFeat also drops posteriors below 1e-6, here those below 2e-8 of the greatest. A component
+    does. VLFeat also drops posteriors below 1e-6, here those below 1.2e-7 of the greatest. A component
     of prior 0 contributes zeros.
 
     References
@@ -183,11 +183,12 @@ class FisherVector(TransformerMixin, BaseEstimator):
         ndarray of shape (n, 2 * K * d), float32
             d is D, or what PCA leaves of it.
         """
-        rows = [self._encode(x) for x in bags]
+        mixture = self.gmm_.mixture
+        rows = [self._encode(x, mixture) for x in bags]
         width = 2 * self.gmm_.means_.size
         return np.stack(rows) if rows else np.empty((0, width), np.float32)
 
-    def _encode(self, x: Array) -> Array:
+    def _encode(self, x: Array, mixture: Mixture) -> Array:
         bag = as_bag(x, self.n_features_in_)
         reduced = bag if self.n_dims is None else self.pca_.transform(bag)
-        return encode_fisher(reduced, self.gmm_.mixture, power=self.power, device=self.device)
+        return encode_fisher(reduced, mixture, power=self.power, device=self.device)

@@ -51,7 +51,7 @@ def wide(mixture):
 
 # by shortlist, densely, and by torch
 WAYS = {
-    "shortlist": (lambda m: m, moments, 1e-5),  # it drops posteriors below 2e-8
+    "shortlist": (lambda m: m, moments, 1e-5),  # it drops posteriors below 1.2e-7
     "dense": (wide, moments, 1e-4),
     "torch": (lambda m: m, lambda x, m: moments_torch(x, m, "cpu"), 1e-3),
 }
