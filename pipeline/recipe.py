@@ -18,6 +18,7 @@ from cinefeat.pipeline.settings import (
     DescribeSettings,
     EncodeSettings,
     FitSettings,
+    FlowSettings,
     Recipe,
     TrainSettings,
 )
@@ -99,7 +100,9 @@ def _explain(problem: Any) -> str:
     return f"{where} = {problem['input']!r}: {problem['msg']}"
 
 
-_UNIONS: tuple[Any, ...] = (DescribeSettings, FitSettings, EncodeSettings, TrainSettings)
+_UNIONS: tuple[Any, ...] = (
+    FlowSettings, DescribeSettings, FitSettings, EncodeSettings, TrainSettings,
+)  # fmt: skip
 
 
 def _tags() -> dict[str, type[BaseModel]]:

@@ -5,7 +5,7 @@ Every number that changes a result is here, with its range and, where it is one,
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Channel = Literal["trajectory", "hog", "hof", "mbhx", "mbhy", "cuboid"]
 CHANNELS: tuple[Channel, ...] = ("trajectory", "hog", "hof", "mbhx", "mbhy")
@@ -13,7 +13,9 @@ CHANNELS_OF = {
     "dense-trajectories": CHANNELS,
     "stip": ("hog", "hof"),
     "cuboids": ("cuboid",),
+    "imported-idt": CHANNELS,
 }
+HAVE_MIRROR_IMAGES = ("dense-trajectories", "imported-idt")
 
 
 class Settings(BaseModel):
@@ -22,7 +24,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class FlowSettings(Settings):
+Bound = Annotated[float, Field(gt=0, le=1000)]
+Origin = Annotated[str, Field(min_length=1, description="what the imported files were made with")]
+
+
+class TVL1Settings(Settings):
     """Optical flow between successive frames, stored for the stages that need it."""
 
     method: Literal["tvl1"] = Field(default="tvl1", description="TV-L1 (Zach, Pock, Bischof 2007)")
@@ -37,9 +43,29 @@ class FlowSettings(Settings):
         default="uint8",
         description="codes within `bound`, within each field's own bound, or floats",
     )
-    bound: Annotated[float, Field(gt=0, le=1000)] = Field(
+    bound: Bound = Field(
         default=20.0, description="pixels that the ends of the 8-bit range stand for"
     )
+
+
+class ImportedFlowSettings(Settings):
+    """Flow of another program, brought in by `cinefeat import-flow`."""
+
+    method: Literal["imported"]
+    name: Origin
+    warped: bool = Field(
+        default=False, description="also store flow without the camera's motion, from --warped"
+    )
+    storage: Literal["uint8", "float16"] = Field(
+        default="float16",
+        description="of .flo files: codes within `bound`, or floats; images stay the codes they are",
+    )
+    bound: Bound = Field(
+        default=20.0, description="pixels that the ends of the 8-bit range of the images stand for"
+    )
+
+
+FlowSettings = Annotated[TVL1Settings | ImportedFlowSettings, Field(discriminator="method")]
 
 
 MaxRows = Annotated[int, Field(ge=1)] | None
@@ -81,8 +107,20 @@ class CuboidSettings(Settings):
     max_points_per_frame: MaxRows = None
 
 
+class ImportedTrajectorySettings(Settings):
+    """Trajectories of the authors' own programs, brought in by `cinefeat import-idt`."""
+
+    extractor: Literal["imported-idt"]
+    name: Origin
+    storage: Literal["float16", "float32"] = Field(
+        default="float16",
+        description="of the descriptors: as computed ones are stored, or every printed digit",
+    )
+
+
 DescribeSettings = Annotated[
-    TrajectorySettings | StipSettings | CuboidSettings, Field(discriminator="extractor")
+    TrajectorySettings | StipSettings | CuboidSettings | ImportedTrajectorySettings,
+    Field(discriminator="extractor"),
 ]
 
 
@@ -276,6 +314,11 @@ class Recipe(Settings):
     train: TrainSettings | None = None
     evaluate: EvaluateSettings = EvaluateSettings()
 
+    @field_validator("flow", mode="before")
+    @classmethod
+    def _flow_is_computed_unless_said(cls, table: Any) -> Any:
+        return {"method": "tvl1", **table} if isinstance(table, dict) else table
+
     @model_validator(mode="after")
     def _tables_fit_together(self) -> Self:
         for table, tables in REQUIRED_TABLES.items():
@@ -309,5 +352,5 @@ class Recipe(Settings):
             raise ValueError(
                 f"fit.channels has {missing[0]!r}; {describe.extractor} gives {', '.join(given)}"
             )
-        if fit.mirror and describe.extractor != "dense-trajectories":
+        if fit.mirror and describe.extractor not in HAVE_MIRROR_IMAGES:
             raise ValueError(f"fit.mirror: {describe.extractor} has no mirrored descriptors")

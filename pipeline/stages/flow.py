@@ -22,7 +22,7 @@ from cinefeat.extractors import (
     warped_flow_of_video,
 )
 from cinefeat.pipeline.errors import ClipError
-from cinefeat.pipeline.settings import FlowSettings
+from cinefeat.pipeline.settings import TVL1Settings
 from cinefeat.pipeline.stages import Job
 from cinefeat.pipeline.store import ProductWriter, dataset, iter_rows, open_product
 from cinefeat.pipeline.video import VideoReader
@@ -33,7 +33,7 @@ Fields = dict[str, np.ndarray]
 
 def run(job: Job, product: ProductWriter) -> None:
     """Compute and store the flow of one clip, in memory that does not grow with its length."""
-    settings: FlowSettings = job.settings
+    settings: TVL1Settings = job.settings
     times: deque[tuple[int, float]] = deque()
     pairs = 0
     with VideoReader(job.clip.path) as video:
@@ -52,7 +52,7 @@ def run(job: Job, product: ProductWriter) -> None:
     product.set_attrs(frame_counts(video))
 
 
-def _fields(grays: Iterator[np.ndarray], settings: FlowSettings, device: str) -> Iterator[Fields]:
+def _fields(grays: Iterator[np.ndarray], settings: TVL1Settings, device: str) -> Iterator[Fields]:
     options = {"preset": settings.preset, "device": device}
     if not settings.warped:
         yield from ({"flow": flow} for flow in flow_of_video(grays, **options))
@@ -61,7 +61,7 @@ def _fields(grays: Iterator[np.ndarray], settings: FlowSettings, device: str) ->
         yield {"flow": pair.flow, "warped_flow": pair.warped, "homography": pair.homography}
 
 
-def _append(product: ProductWriter, name: str, field: np.ndarray, settings: FlowSettings) -> None:
+def _append(product: ProductWriter, name: str, field: np.ndarray, settings: TVL1Settings) -> None:
     if name == "homography":
         product.append(name, field[None])
     elif settings.storage == "float16":
@@ -74,7 +74,7 @@ def _append(product: ProductWriter, name: str, field: np.ndarray, settings: Flow
         product.append(f"{name}_bound", bound.astype(np.float32))
 
 
-def _coding(settings: FlowSettings) -> dict[str, object]:
+def _coding(settings: TVL1Settings) -> dict[str, object]:
     if settings.storage == "float16":
         return {"unit": "pixels"}
     bound = settings.bound if settings.storage == "uint8" else "of each field: *_bound"
