@@ -3,8 +3,8 @@
 import logging
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cinefeat.pipeline import plan as planning
@@ -47,6 +47,8 @@ class Request:
         "cpu", "cuda" or "cuda:k".
     only : str or None
         The one stage to run; its inputs must be there.
+    sources : mapping of str to Path
+        Folders of files that the stage imports, by what they hold.
     """
 
     recipe: Recipe
@@ -57,6 +59,7 @@ class Request:
     jobs: int = 1
     device: str = "cpu"
     only: str | None = None
+    sources: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass
@@ -139,7 +142,11 @@ def _run_node(request: Request, node: Node, pool: WorkerPool, summary: Summary) 
         _fail(node, by_id[part], by_id[part].reason)
     attempted = [part for part in wanted if part not in set(unreadable)]
     tasks = [
-        Task(f"{__name__}:make_product", job, f"stage {job.stage}, {job.part}")
+        Task(
+            f"{__name__}:make_product",
+            replace(job, sources=request.sources),
+            f"stage {job.stage}, {job.part}",
+        )
         for job in planning.jobs(node, attempted, request.device)
     ]
     for outcome in track(pool.run(tasks), len(tasks), node.stage.name):

@@ -5,7 +5,7 @@ clip, stages per corpus learn from (or judge) all clips of one side of a fold.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,6 +68,8 @@ class Job:
         Which product of the stage: a clip id, or the name of the part.
     device : str
         Where to compute: "cpu", "cuda" or "cuda:k".
+    sources : mapping of str to Path
+        Folders of files to import, by what they hold; empty but for the import commands.
     """
 
     stage: str
@@ -78,6 +80,7 @@ class Job:
     attrs: Mapping[str, Any]
     part: str
     device: str = "cpu"
+    sources: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def clip(self) -> Clip:
