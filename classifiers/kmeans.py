@@ -53,12 +53,11 @@ def nearest(x: Array, codewords: Array, device: str = "cpu") -> Array:
     >>> nearest(np.float32([[1.0], [7.0]]), np.float32([[0.0], [10.0]]))
     array([0, 1])
     """
-    return _best(x, codewords, device)[0]
+    return _best(x, codewords, codewords.mean(axis=0), device)[0]
 
 
-def _best(x: Array, codewords: Array, device: str) -> tuple[Array, Array]:
-    """Return the nearest codeword of each row, and ``(x - o).c - |c|^2 / 2`` about the mean o."""
-    origin = codewords.mean(axis=0)
+def _best(x: Array, codewords: Array, origin: Array, device: str) -> tuple[Array, Array]:
+    """Return the nearest codeword c of each row, and ``x.c - |c|^2 / 2`` about the origin."""
     centred = codewords - origin
     offset = np.square(centred, dtype=np.float64).sum(axis=1) * -0.5
     table = np.concatenate([centred.T, offset[None].astype(np.float32)])
@@ -109,8 +108,7 @@ def _matcher(table: Array, device: str) -> Callable[[Array], tuple[Array, Array]
 
 
 def seed_plus_plus(x: Array, n_words: int, rng: np.random.Generator, device: str = "cpu") -> Array:
-    """Choose rows by k-means++: each with probability proportional to the squared distance to its
-    nearest predecessor.
+    """Choose rows by k-means++, in proportion to their squared distances to the seeds before them.
 
     Parameters
     ----------
@@ -135,11 +133,13 @@ def seed_plus_plus(x: Array, n_words: int, rng: np.random.Generator, device: str
     ----------
     .. [1] Arthur, Vassilvitskii. k-means++: the advantages of careful seeding. SODA 2007.
     """
-    norms = np.square(x, dtype=np.float64).sum(axis=1)
+    origin = x.mean(axis=0)
+    norms = np.square(x - origin, dtype=np.float64).sum(axis=1)
     seeds = [x[[rng.integers(len(x))]]]
     n_seeds, closest = 1, np.full(len(x), np.inf)
     while n_seeds < n_words:
-        closest = np.minimum(closest, _squared_to_nearest(x, norms, seeds[-1], device))
+        products = _best(x, seeds[-1], origin, device)[1]
+        closest = np.clip(norms - 2.0 * products, 0.0, closest)
         batch = min(n_words - n_seeds, 1 + n_seeds // 4)
         total = np.cumsum(closest)
         if total[-1] <= 0:
@@ -151,13 +151,6 @@ def seed_plus_plus(x: Array, n_words: int, rng: np.random.Generator, device: str
         seeds.append(x[proposed[kept]])
         n_seeds += len(seeds[-1])
     return np.concatenate(seeds)
-
-
-def _squared_to_nearest(x: Array, norms: Array, seeds: Array, device: str) -> Array:
-    origin = seeds.mean(axis=0, dtype=np.float64)
-    # |x - o|^2 from |x|^2, then the product of `_best`, which is about the same origin
-    shifted = norms - 2 * (x @ origin) + origin @ origin
-    return np.maximum(shifted - 2.0 * _best(x, seeds, device)[1], 0.0)
 
 
 def _accepted(proposed: Array, distance: Array, draw: Array) -> Array:
