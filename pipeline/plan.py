@@ -9,10 +9,11 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cinefeat.pipeline.errors import InputError
@@ -85,16 +86,28 @@ def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
     return tuple(stage for stage in used if stage.name != "evaluate" or recipe.train is not None)
 
 
-def plan(recipe: Recipe, store: Path, clips: Sequence[Clip], fold: Fold) -> dict[str, Node]:
+def plan(
+    recipe: Recipe,
+    store: Path,
+    clips: Sequence[Clip],
+    fold: Fold,
+    learned: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Node]:
     """Return the node of every stage of a recipe, for one fold.
 
     The clips that a stage per corpus learns from are those of its side whose inputs have not
     failed; they are part of its identity. So a node of such a stage is final only when the
     stages before it are done.
+
+    `learned` gives the identities of stages whose products are there already, learned from other
+    clips (`cinefeat.pipeline.models`).
     """
     nodes: dict[str, Node] = {}
     for stage in stages_of(recipe):
         needs = tuple(nodes[name] for name in stage.needs if name in nodes)
+        if stage.name in learned:
+            nodes[stage.name] = _learned_node(stage, recipe, needs, learned[stage.name], store)
+            continue
         ready = [available(node) for node in needs if node.stage.per == "clip"]
         side = _side(stage, fold)
         chosen = (clip for clip in clips if side is None or clip.id in side)
@@ -131,11 +144,32 @@ def _node(
     if stage.name == "embed":
         identity["weights"] = weight_digests(settings)
     if stage.per == "corpus":
-        rows = sorted([clip.id, clip.sha256, clip.label] for clip in clips)
+        rows = sorted(_row(clip, settings.reads_groups) for clip in clips)
         identity["clips"] = _sha256(canonical(rows))
     text = canonical(identity)
-    folder = store / stage.name / _sha256(text)[:DIGEST_LETTERS]
-    return Node(stage, settings, text, folder, needs, clips)
+    return Node(stage, settings, text, folder_of(store, stage, text), needs, clips)
+
+
+def _row(clip: Clip, with_group: bool) -> list[str]:
+    return [clip.id, clip.sha256, clip.label, *([clip.group] if with_group else [])]
+
+
+def _learned_node(
+    stage: Stage, recipe: Recipe, needs: tuple[Node, ...], identity: str, store: Path
+) -> Node:
+    """Return a node that learned elsewhere, if it learned from what the nodes here would give."""
+    if json.loads(identity)["needs"] != {node.stage.name: node.digest for node in needs}:
+        raise InputError(
+            f"the model's stage {stage.name} learned from other values than this version or these "
+            "weights give: make the model again"
+        )
+    folder = folder_of(store, stage, identity)
+    return Node(stage, getattr(recipe, stage.name), identity, folder, needs, ())
+
+
+def folder_of(store: Path, stage: Stage, identity: str) -> Path:
+    """Return the folder of the products that have this identity."""
+    return store / stage.name / _sha256(identity)[:DIGEST_LETTERS]
 
 
 def weight_digests(settings: Any) -> list[str]:

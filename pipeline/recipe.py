@@ -20,8 +20,8 @@ from cinefeat.pipeline.settings import (
     FitSettings,
     FlowSettings,
     Recipe,
-    TrainSettings,
 )
+from cinefeat.pipeline.train_settings import TrainSettings
 
 
 def shipped_recipes() -> dict[str, Path]:

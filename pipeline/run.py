@@ -49,6 +49,8 @@ class Request:
         The one stage to run; its inputs must be there.
     sources : mapping of str to Path
         Folders of files that the stage imports, by what they hold.
+    learned : mapping of str to str
+        Identities of stages that are not to learn anew, as in `cinefeat.pipeline.plan.plan`.
     """
 
     recipe: Recipe
@@ -60,6 +62,7 @@ class Request:
     device: str = "cpu"
     only: str | None = None
     sources: Mapping[str, Path] = field(default_factory=dict)
+    learned: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -125,7 +128,10 @@ def _selected(request: Request) -> tuple[Stage, ...]:
 
 def nodes_of(request: Request, stage: str) -> list[Node]:
     """Return the nodes of a stage, one for each fold that makes a difference."""
-    plans = (plan(request.recipe, request.store, request.clips, fold) for fold in request.folds)
+    plans = (
+        plan(request.recipe, request.store, request.clips, fold, request.learned)
+        for fold in request.folds
+    )
     nodes = (nodes_by_name[stage] for nodes_by_name in plans)
     return list({node.digest: node for node in nodes}.values())
 

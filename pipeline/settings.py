@@ -5,7 +5,10 @@ Every number that changes a result is here, with its range and, where it is one,
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from cinefeat.pipeline.table import Settings
+from cinefeat.pipeline.train_settings import TrainSettings
 
 Channel = Literal["trajectory", "hog", "hof", "mbhx", "mbhy", "cuboid"]
 CHANNELS: tuple[Channel, ...] = ("trajectory", "hog", "hof", "mbhx", "mbhy")
@@ -16,12 +19,6 @@ CHANNELS_OF = {
     "imported-idt": CHANNELS,
 }
 HAVE_MIRROR_IMAGES = ("dense-trajectories", "imported-idt")
-
-
-class Settings(BaseModel):
-    """A table of a recipe: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Bound = Annotated[float, Field(gt=0, le=1000)]
@@ -262,33 +259,6 @@ class PoolSettings(Settings):
     l2_norm: bool = Field(default=True, description="scale the vector to unit length")
 
 
-class ChiSquareSettings(Settings):
-    """Multi-channel chi-square SVM, exp(-sum_c D_c / A_c)."""
-
-    classifier: Literal["chi-square-svm"]
-    C: Annotated[float, Field(gt=0)] = 100.0
-
-
-class LinearSettings(Settings):
-    """Linear SVM, one against rest, on the concatenated channels."""
-
-    classifier: Literal["linear-svm"]
-    C: Annotated[float, Field(gt=0)] = 1.0
-
-
-class ForestSettings(Settings):
-    """Random forest on the concatenated channels."""
-
-    classifier: Literal["random-forest"]
-    n_trees: Annotated[int, Field(ge=1, le=100_000)] = 500
-    seed: Annotated[int, Field(ge=0)] = 0
-
-
-TrainSettings = Annotated[
-    ChiSquareSettings | LinearSettings | ForestSettings, Field(discriminator="classifier")
-]
-
-
 class EvaluateSettings(Settings):
     """Scores of the test clips; there is nothing to set."""
 
@@ -334,6 +304,8 @@ class Recipe(Settings):
                 raise ValueError(
                     f"encode.method {self.encode.method!r} needs fit.codebook {needed!r}"
                 )
+        if self.encode is not None and self.train is not None:
+            self._check_kernel(self.train.classifier, self.encode.method)
         return self
 
     def _check_flow(self, describe: Any) -> None:
@@ -343,6 +315,14 @@ class Recipe(Settings):
             raise ValueError("describe.flow 'stored' needs table [flow]")
         if getattr(describe, "camera_motion", False) and not self.flow.warped:
             raise ValueError("describe.camera_motion on stored flow needs flow.warped = true")
+
+    @staticmethod
+    def _check_kernel(classifier: str, method: str) -> None:
+        if classifier in ("chi-square-svm", "hellinger-svm") and method != "bag-of-words":
+            raise ValueError(
+                f"train.classifier {classifier!r} compares histograms, and encode.method {method!r} "
+                "has negative values: use 'linear-svm', or 'bag-of-words'"
+            )
 
     @staticmethod
     def _check_channels(fit: Any, describe: Any) -> None:
