@@ -214,7 +214,7 @@ def space_time_interest_points(
     -----
     As in the released program: no selection of scales, and a pyramid (each level half the one
     before) on which a scale is computed at the coarsest level that leaves it a variance of 4 px^2
-    or more. Its defaults are ours; the paper has k = 0.005. The program's threshold is kept for
+    or more. The defaults are the program's (the paper has k = 0.005); its threshold is kept for
     grey values of 0..1 and normalised derivatives, its own units being unpublished.
 
     What moves at a constant velocity has a singular mu and no points. Held end frames and repeated
