@@ -58,12 +58,21 @@ def solve_one_vs_rest(
     The coordinate of greatest gain (projected gradient squared over curvature) is updated, ties to
     the lower index; the gradient is kept up to date, so that an update costs O(n). Nothing is random.
 
+    Raises
+    ------
+    ValueError
+        If C is not positive, or `gram` and `y` differ in n.
+
     References
     ----------
     .. [1] Hsieh, Chang, Lin, Keerthi, Sundararajan. A dual coordinate descent method for large-scale
        linear SVM. ICML 2008.
     .. [2] Steinwart, Hush, Scovel. Training SVMs without offset. JMLR 2011.
     """
+    if gram.shape != (len(y), len(y)):
+        raise ValueError(f"a Gram matrix of shape {gram.shape} for {len(y)} labels")
+    if C <= 0:
+        raise ValueError(f"C={C}: the weight of the losses is positive")
     coef = np.empty((n_classes, len(gram)))
     upper, shift = (np.inf, 0.5 / C) if squared else (C, 0.0)
     unsolved, n_iter = [], 1

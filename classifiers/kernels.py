@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
+from cinefeat.classifiers.linear import linear_scores
 from cinefeat.classifiers.types import Array
 
 
@@ -120,7 +121,7 @@ def channel_slices(channel_sizes: Sequence[int] | Array | None, n_columns: int) 
     return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
-def hellinger_kernel(x: Array, y: Array) -> Array:
+def hellinger_kernel(x: Array, y: Array, *, by_rows: bool = False) -> Array:
     """Return ``sum_d sqrt(x_d y_d)`` between the rows of two arrays of histograms.
 
     Parameters
@@ -128,6 +129,8 @@ def hellinger_kernel(x: Array, y: Array) -> Array:
     x : ndarray of shape (n, D)
     y : ndarray of shape (m, D)
         Histograms, >= 0.
+    by_rows : bool
+        Whether every row is computed alike whatever rows stand beside it (slower than BLAS).
 
     Returns
     -------
@@ -145,7 +148,8 @@ def hellinger_kernel(x: Array, y: Array) -> Array:
     """
     if min(np.min(x, initial=0), np.min(y, initial=0)) < 0:
         raise ValueError("Negative values in data: the Hellinger kernel is one of histograms, >= 0")
-    return np.sqrt(np.asarray(x, np.float64)) @ np.sqrt(np.asarray(y, np.float64)).T
+    roots, others = (np.sqrt(np.asarray(v, np.float64)) for v in (x, y))
+    return linear_scores(roots, others, np.zeros(len(others))) if by_rows else roots @ others.T
 
 
 def sum_kernels(kernels: Sequence[Array], weights: Sequence[float] | None = None) -> Array:

@@ -11,8 +11,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, check_X_y
 
 from cinefeat.classifiers.dual import solve_one_vs_rest
-from cinefeat.classifiers.kernels import chi2_exponent
-from cinefeat.classifiers.linear import accumulate_gram, column_blocks, linear_scores
+from cinefeat.classifiers.kernels import chi2_exponent, hellinger_kernel
+from cinefeat.classifiers.linear import accumulate_gram, as_real, column_blocks, linear_scores
 from cinefeat.classifiers.types import Array, RandomState
 
 
@@ -82,10 +82,9 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         """Learn from features (n, D) and their labels (n,): strings or integers."""
         features, labels = check_X_y(X, y, dtype=[np.float64, np.float32])
         self.classes_, _ = encode_labels(labels)
-        by_gram = (
-            features.shape[1] > len(features) if self.solver == "auto" else self.solver == "gram"
-        )
-        if by_gram:
+        check_choice("solver", self.solver, ("auto", "gram", "liblinear"))
+        wide = features.shape[1] > len(features)
+        if self.solver == "gram" or (self.solver == "auto" and wide):
             return self.fit_blocks(lambda: column_blocks(features), labels)
         return self._fit_liblinear(features, labels)
 
@@ -105,6 +104,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         Memory 12 n^2 + 8 n n_classes bytes beside a block and the weights; `solver` is not consulted.
         """
         self.classes_, index = encode_labels(y)
+        check_choice("loss", self.loss, ("hinge", "squared_hinge"))
         dual, self.n_iter_ = solve_one_vs_rest(
             accumulate_gram(blocks()),
             index,
@@ -114,7 +114,8 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
             tol=self.tol,
             max_iter=self.max_iter,
         )
-        self.coef_ = np.concatenate([dual.astype(b.dtype) @ b for b in blocks()], axis=1)
+        parts = (as_real(block) for block in blocks())
+        self.coef_ = np.concatenate([dual.astype(part.dtype) @ part for part in parts], axis=1)
         self.intercept_ = dual.sum(axis=1)
         self.n_features_in_ = self.coef_.shape[1]
         return self
@@ -149,17 +150,18 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
 
     Kernel "chi2" is ``exp(-sum_c D_c(a, b) / A_c)`` where D_c is the chi-square distance
     ``sum (a - b)^2 / (a + b) / 2`` of channel c and A_c its mean over the pairs of training rows.
-    The problems solved are those of `LinearSVM` in the kernel's feature space.
+    Kernel "hellinger" is ``sum sqrt(a b)``. The problems solved are those of `LinearSVM` in the
+    kernel's feature space.
 
     Parameters
     ----------
     C : float
         Weight of the hinge losses.
-    kernel : {"chi2", "precomputed"}
+    kernel : {"chi2", "hellinger", "precomputed"}
         With "precomputed", `fit` takes the (n, n) kernel of the training rows and the other methods
         the (m, n) kernel of new rows against them.
     channel_sizes : sequence of int, optional
-        Columns of each channel, in order; None is one channel of all columns.
+        Of "chi2": columns of each channel, in order; None is one channel of all columns.
     tol, max_iter
         As in `LinearSVM`.
 
@@ -173,7 +175,7 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
     support_vectors_ : ndarray of shape (n_support, D), float32
         Empty for a precomputed kernel.
     channel_means_ : ndarray of shape (n_channels,), float64
-        A_c.
+        A_c; empty for the other kernels.
     n_iter_ : int
         Updates of the class that took most.
 
@@ -192,7 +194,7 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
         self,
         C: float = 100.0,
         *,
-        kernel: Literal["chi2", "precomputed"] = "chi2",
+        kernel: Literal["chi2", "hellinger", "precomputed"] = "chi2",
         channel_sizes: Sequence[int] | None = None,
         tol: float = 1e-4,
         max_iter: int = 1_000_000,
@@ -215,27 +217,34 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
         self.support_ = np.flatnonzero(dual.any(axis=0))
         self.dual_coef_ = np.ascontiguousarray(dual[:, self.support_])
         self.intercept_ = dual.sum(axis=1)
-        kept = features[self.support_] if self.kernel == "chi2" else features[:0]
+        kept = features[:0] if self.kernel == "precomputed" else features[self.support_]
         self.support_vectors_ = kept.astype(np.float32)
         return self
 
     def _training_kernel(self, x: Array) -> Array:
-        if self.kernel == "precomputed":
-            if x.shape[0] != x.shape[1]:
-                raise ValueError(f"a precomputed kernel is square, not {x.shape}")
-            self.channel_means_ = np.empty(0)
-            return np.asarray(x, np.float64)
-        exponent, self.channel_means_ = chi2_exponent(x, x, self.channel_sizes)
-        return np.exp(-exponent)
+        check_choice("kernel", self.kernel, ("chi2", "hellinger", "precomputed"))
+        self.channel_means_ = np.empty(0)
+        if self.kernel == "hellinger":
+            return hellinger_kernel(x, x)
+        if self.kernel == "chi2":
+            exponent, self.channel_means_ = chi2_exponent(x, x, self.channel_sizes)
+            return np.exp(-exponent)
+        if x.shape[0] != x.shape[1]:
+            raise ValueError(f"a precomputed kernel is square, not {x.shape}")
+        return np.asarray(x, np.float64)
 
     def decision_function(self, X: ArrayLike) -> Array:
         """Return the margin of each row for each class: (n, n_classes), in the order of `classes_`."""
-        x = checked_features(self, X)
+        kernel = self._kernel_to_support(checked_features(self, X))
+        return linear_scores(kernel, self.dual_coef_, self.intercept_)
+
+    def _kernel_to_support(self, x: Array) -> Array:
         if self.kernel == "precomputed":
-            return linear_scores(x[:, self.support_], self.dual_coef_, self.intercept_)
+            return x[:, self.support_]
+        if self.kernel == "hellinger":
+            return hellinger_kernel(x, self.support_vectors_, by_rows=True)
         sizes, means = self.channel_sizes, self.channel_means_
-        exponent, _ = chi2_exponent(x, self.support_vectors_, sizes, means)
-        return linear_scores(np.exp(-exponent), self.dual_coef_, self.intercept_)
+        return np.exp(-chi2_exponent(x, self.support_vectors_, sizes, means)[0])
 
     def predict(self, X: ArrayLike) -> Array:
         """Return the class of greatest margin of each row: (n,) labels, ties to the first class."""
@@ -245,7 +254,7 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = self.kernel == "precomputed"
-        tags.input_tags.positive_only = self.kernel == "chi2"
+        tags.input_tags.positive_only = self.kernel != "precomputed"
         return tags
 
 
@@ -256,6 +265,12 @@ def encode_labels(y: ArrayLike) -> tuple[Array, Array]:
     if len(classes) < 2:
         raise ValueError(f"there is one class, {classes.tolist()}: a classifier needs two or more")
     return classes, index
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse a parameter that is none of its choices."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: choose one of {choices}")
 
 
 def mirror_two_classes(coef: Array, intercept: Array) -> tuple[Array, Array]:

@@ -35,6 +35,7 @@ CLASSIFIERS = [
     LinearSVM(),
     LinearSVM(solver="liblinear", random_state=0),
     KernelSVM(),
+    KernelSVM(kernel="hellinger"),
     RandomForest(10, random_state=0),
     SGDSVM(random_state=0),
 ]

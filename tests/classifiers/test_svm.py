@@ -85,6 +85,15 @@ def test_the_chi_square_machine_separates_histograms_as_libsvm_does(histograms):
     np.testing.assert_array_equal(ours.channel_means_, means)
 
 
+def test_the_hellinger_machine_is_linear_in_square_roots(histograms):
+    x, y = histograms
+    kernel = KernelSVM(10.0, kernel="hellinger").fit(x[::2], y[::2])
+    linear = LinearSVM(10.0, solver="gram").fit(np.sqrt(x[::2].astype(float)), y[::2])
+    np.testing.assert_allclose(
+        kernel.decision_function(x[1::2]), linear.decision_function(np.sqrt(x[1::2])), atol=1e-3
+    )
+
+
 def test_test_rows_do_not_change_the_channel_means(histograms):
     x, y = histograms
     machine = KernelSVM().fit(x[::2], y[::2])
@@ -108,3 +117,22 @@ def test_one_class_is_refused():
 def test_a_kernel_that_is_not_square_is_refused():
     with pytest.raises(ValueError, match=r"square, not \(3, 4\)"):
         KernelSVM(kernel="precomputed").fit(np.ones((3, 4)), [0, 1, 1])
+
+
+@pytest.mark.parametrize(
+    "machine, message",
+    [
+        (LinearSVM(solver="smo"), "solver='smo'"),
+        (LinearSVM(loss="log", solver="gram"), "loss='log'"),
+        (LinearSVM(-1.0, solver="gram"), "C=-1.0"),
+        (KernelSVM(kernel="rbf"), "kernel='rbf'"),
+    ],
+)
+def test_unknown_settings_are_refused(machine, message):
+    with pytest.raises(ValueError, match=message):
+        machine.fit(np.eye(3), ["run", "run", "walk"])
+
+
+def test_a_label_is_needed_for_each_row_of_the_blocks():
+    with pytest.raises(ValueError, match="for 2 labels"):
+        LinearSVM().fit_blocks(lambda: [np.eye(3)], ["run", "walk"])
