@@ -4,7 +4,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
 from synthetic import (
     MOTIONS,
     make_texture,
