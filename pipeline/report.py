@@ -15,7 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from cinefeat.classifiers import accuracy, confusion_matrix, mean_class_accuracy
+from cinefeat.classifiers import (
+    accuracy,
+    bootstrap_difference,
+    confusion_matrix,
+    mean_average_precision,
+    mean_class_accuracy,
+)
 from cinefeat.pipeline.plan import DIGEST_LETTERS, Node
 from cinefeat.pipeline.recipe import to_toml
 from cinefeat.pipeline.settings import Recipe
@@ -34,6 +40,8 @@ class Evaluation:
     classes : ndarray of shape (n_classes,), strings
     scores : ndarray of shape (M, n_classes)
         -inf for a class that a fold's training clips did not have.
+    groups : ndarray of shape (M,), strings
+        Empty where unknown.
     """
 
     clips: np.ndarray
@@ -41,6 +49,7 @@ class Evaluation:
     predicted: np.ndarray
     classes: np.ndarray
     scores: np.ndarray
+    groups: np.ndarray
 
 
 def gather(nodes: Sequence[Node]) -> Evaluation:
@@ -58,28 +67,54 @@ def gather(nodes: Sequence[Node]) -> Evaluation:
         columns = np.searchsorted(classes, fold["classes"].astype(str))
         scores[row : row + len(fold["scores"]), columns] = fold["scores"]
         row += len(fold["scores"])
-    return Evaluation(joined["clip"], joined["label"], joined["predicted"], classes, scores)
+    group_of = {clip.id: clip.group for node in nodes for clip in node.clips}
+    groups = np.array([group_of[name] for name in joined["clip"]])
+    return Evaluation(joined["clip"], joined["label"], joined["predicted"], classes, scores, groups)
 
 
 def result(
     recipe: Recipe, protocol: str, n_clips: int, evaluation: Evaluation, failures: Failures
 ) -> dict[str, Any]:
     """Return the figures of a run, as ``--json`` prints them (times and path aside)."""
-    counts = confusion_matrix(evaluation.labels, evaluation.predicted, evaluation.classes)
-    per_class = {
-        str(name): float(counts[i, i] / counts[i].sum())
-        for i, name in enumerate(evaluation.classes)
-        if counts[i].sum()
-    }
     return {
         "recipe": recipe.name,
         "protocol": protocol,
-        "accuracy": float(accuracy(evaluation.labels, evaluation.predicted)),
-        "mean_class_accuracy": float(mean_class_accuracy(evaluation.labels, evaluation.predicted)),
+        **measures(evaluation),
         "n_clips": n_clips,
         "n_test": len(evaluation.clips),
         "failures": len({clip for clip, _ in failures}),
-        "per_class": per_class,
+        "per_class": per_class(evaluation),
+    }
+
+
+def measures(evaluation: Evaluation) -> dict[str, Any]:
+    """Return how good the scores of some clips are, over all of them together.
+
+    `accuracy_interval` covers the accuracy with 95 % by the percentile bootstrap; whole groups are
+    drawn where every clip has one. Where some clips have no score for a class, average precision
+    ranks them last.
+    """
+    labels, scores = evaluation.labels, evaluation.scores
+    correct = labels == evaluation.predicted
+    by_group = evaluation.groups if np.all(evaluation.groups != "") else None
+    interval = bootstrap_difference(correct, np.zeros_like(correct), by_group, random_state=0)
+    lowest = scores[np.isfinite(scores)].min() - 1
+    ranked = np.where(np.isfinite(scores), scores, lowest)
+    return {
+        "accuracy": float(accuracy(labels, evaluation.predicted)),
+        "accuracy_interval": [interval.low, interval.high],
+        "mean_class_accuracy": float(mean_class_accuracy(labels, evaluation.predicted)),
+        "mean_average_precision": mean_average_precision(labels, ranked, evaluation.classes),
+    }
+
+
+def per_class(evaluation: Evaluation) -> dict[str, float]:
+    """Return the share of each class's clips that were labelled rightly."""
+    counts = confusion_matrix(evaluation.labels, evaluation.predicted, evaluation.classes)
+    return {
+        str(name): float(counts[i, i] / counts[i].sum())
+        for i, name in enumerate(evaluation.classes)
+        if counts[i].sum()
     }
 
 
@@ -96,13 +131,21 @@ def write_report(
     digest = hashlib.sha256(key.encode()).hexdigest()[:DIGEST_LETTERS]
     protocol = figures["protocol"].replace(":", "-")
     folder = store / "reports" / f"{recipe.name}-{protocol}-{digest}"
+    texts = {"recipe.toml": to_toml(recipe), "failures.csv": failures_csv(failures)}
+    return write_folder(folder, figures, evaluation, texts)
+
+
+def write_folder(
+    folder: Path, figures: dict[str, Any], evaluation: Evaluation, texts: Mapping[str, str]
+) -> Path:
+    """Write figures, predictions, confusion and further texts into a folder, whole or not at all."""
     if folder.exists():
         return folder
-    remove_stale_temporaries(folder.parent)
+    remove_stale_temporaries(folder.parent, below=False)
     temporary = temporary_name(folder)
     temporary.mkdir(parents=True)
     try:
-        _write_files(temporary, recipe, figures, evaluation, failures)
+        _write_files(temporary, figures, evaluation, texts)
         os.rename(temporary, folder)
     except OSError:
         if not folder.exists():  # else another process wrote the same report first
@@ -113,22 +156,17 @@ def write_report(
 
 
 def _write_files(
-    folder: Path,
-    recipe: Recipe,
-    figures: dict[str, Any],
-    evaluation: Evaluation,
-    failures: Failures,
+    folder: Path, figures: dict[str, Any], evaluation: Evaluation, texts: Mapping[str, str]
 ) -> None:
     counts = confusion_matrix(evaluation.labels, evaluation.predicted, evaluation.classes)
-    texts = {
-        "recipe.toml": to_toml(recipe),
+    every = {
+        **texts,
         "result.json": json.dumps(figures, indent=2) + "\n",
-        "failures.csv": failures_csv(failures),
         "predictions.csv": predictions_csv(evaluation),
         "confusion.csv": confusion_csv(counts, evaluation.classes),
         "confusion.txt": confusion_text(counts, evaluation.classes),
     }
-    for name, text in texts.items():
+    for name, text in every.items():
         (folder / name).write_text(text, encoding="utf-8")
     draw_confusion(counts, evaluation.classes, folder / "confusion.png")
 
