@@ -81,16 +81,17 @@ def _table(n_in: int, n_out: int, reach: float, kernel: Callable[[Float64], Floa
     return starts.astype(np.uint32), (weights / weights.sum(axis=0)).astype(np.float32)
 
 
-def resample(image: Float32, rows: AxisTable, columns: AxisTable) -> Float32:
-    """Apply one table down the rows and one across the columns of an image (H, W), float32.
+def resample(images: Float32, rows: AxisTable, columns: AxisTable) -> Float32:
+    """Apply one table down the rows and one across the columns of images (..., H, W), float32.
 
     Examples
     --------
     >>> resample(np.float32([[1, 3]]), linear_table(1, 1), linear_table(2, 1)).tolist()
     [[2.0]]
     """
-    out = np.empty((len(rows[0]), len(columns[0])), np.float32)
-    _resample(image, *rows, *columns, out)
+    out = np.empty((*images.shape[:-2], len(rows[0]), len(columns[0])), np.float32)
+    flat = images.reshape(-1, *images.shape[-2:])
+    _resample(flat, *rows, *columns, out.reshape(-1, *out.shape[-2:]))
     return out
 
 
@@ -110,18 +111,20 @@ def _add_gathered(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _resample(
-    image: Float32,
+    images: Float32,
     row_starts: NDArray[np.uint32],
     row_weights: Float32,
     column_starts: NDArray[np.uint32],
     column_weights: Float32,
     out: Float32,
 ) -> None:
-    blended = np.empty(image.shape[1], np.float32)
-    for y in range(out.shape[0]):
-        blended[:] = 0
-        for k in range(row_weights.shape[0]):
-            _add_scaled(blended, image[row_starts[y] + k], row_weights[k, y])
-        out[y] = 0
-        for k in range(column_weights.shape[0]):
-            _add_gathered(out[y], blended, column_starts, np.uint64(k), column_weights[k])
+    blended = np.empty(images.shape[2], np.float32)
+    for n in range(len(images)):
+        for y in range(out.shape[1]):
+            blended[:] = 0
+            for k in range(row_weights.shape[0]):
+                _add_scaled(blended, images[n, row_starts[y] + k], row_weights[k, y])
+            row = out[n, y]
+            row[:] = 0
+            for k in range(column_weights.shape[0]):
+                _add_gathered(row, blended, column_starts, np.uint64(k), column_weights[k])

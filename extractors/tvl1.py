@@ -132,10 +132,10 @@ def _blur_to(image: Float32, size: Size, sigma: float) -> Float32:
 def _enlarge(u: Float32, p: Float32, size: Size) -> tuple[Float32, Float32]:
     """Carry the solution of a level to the next finer one; displacements grow with the size."""
     rows, columns = (linear_table(a, b) for a, b in zip(u.shape[1:], size, strict=True))
-    fine_u = np.stack([resample(field, rows, columns) for field in u])
+    fine_u = resample(u, rows, columns)
     fine_u[0] *= np.float32(size[1] / u.shape[2])
     fine_u[1] *= np.float32(size[0] / u.shape[1])
-    return fine_u, np.stack([[resample(part, rows, columns) for part in dual] for dual in p])
+    return fine_u, resample(p, rows, columns)
 
 
 def _solve_level(

@@ -15,7 +15,7 @@ Float32 = NDArray[np.float32]
 _row_kernel = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 _kernel = njit(cache=True, nogil=True, error_model="numpy")
 _ONE, _HALF = np.float32(1), np.float32(0.5)
-_TWELFTH = np.float32(1 / 12)
+_THREE_HALVES, _EIGHT, _TWELFTH = np.float32(1.5), np.float32(8), np.float32(1 / 12)
 _TINY = np.float32(1e-12)
 _FLAT = np.float32(1e-6)  # squared gradient below which a pixel says nothing
 
@@ -56,9 +56,15 @@ def _warp_row(
         a, b = px - np.float32(ix), py - np.float32(iy)
         c, d = _ONE - a, _ONE - b
         w0, w3 = -_HALF * a * c * c, -_HALF * c * a * a
-        w1, w2 = c * (_ONE + a * (_ONE - _HALF * 3 * a)), a * (_ONE + c * (_ONE - _HALF * 3 * c))
+        w1, w2 = (
+            c * (_ONE + a * (_ONE - _THREE_HALVES * a)),
+            a * (_ONE + c * (_ONE - _THREE_HALVES * c)),
+        )
         h0, h3 = -_HALF * b * d * d, -_HALF * d * b * b
-        h1, h2 = d * (_ONE + b * (_ONE - _HALF * 3 * b)), b * (_ONE + d * (_ONE - _HALF * 3 * d))
+        h1, h2 = (
+            d * (_ONE + b * (_ONE - _THREE_HALVES * b)),
+            b * (_ONE + d * (_ONE - _THREE_HALVES * d)),
+        )
         # unsigned, so that no index is tested for being negative
         i = np.uint64(iy * stride + ix)
         one, two, three, down = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(stride)
@@ -91,12 +97,15 @@ def _average_row(first: Float32, warped: Float32, mean: Float32, difference: Flo
 def _across_row(mean: Float32, gx: Float32) -> None:
     """Differentiate along a row by (1, -8, 0, 8, -1) / 12; the border repeats."""
     n = mean.size
-    for x in range(2, n - 2):
-        gx[x] = (8 * (mean[x + 1] - mean[x - 1]) - (mean[x + 2] - mean[x - 2])) * _TWELFTH
+    # slices, so that no index is tested for being negative
+    left2, left, right, right2 = mean[:-4], mean[1:-3], mean[3:-1], mean[4:]
+    inner = gx[2:-2]
+    for x in range(inner.size):
+        inner[x] = (_EIGHT * (right[x] - left[x]) - (right2[x] - left2[x])) * _TWELFTH
     for x in (0, 1, n - 2, n - 1):
         a, b = mean[max(x - 2, 0)], mean[max(x - 1, 0)]
         c, d = mean[min(x + 1, n - 1)], mean[min(x + 2, n - 1)]
-        gx[x] = (8 * (c - b) - (d - a)) * _TWELFTH
+        gx[x] = (_EIGHT * (c - b) - (d - a)) * _TWELFTH
 
 
 @_row_kernel
@@ -104,7 +113,7 @@ def _down_row(
     above2: Float32, above: Float32, below: Float32, below2: Float32, gy: Float32
 ) -> None:
     for x in range(gy.size):
-        gy[x] = (8 * (below[x] - above[x]) - (below2[x] - above2[x])) * _TWELFTH
+        gy[x] = (_EIGHT * (below[x] - above[x]) - (below2[x] - above2[x])) * _TWELFTH
 
 
 @_row_kernel
@@ -151,41 +160,25 @@ def linearise_rows(
     of the image all four are 0: no data term there.
     """
     height, width = first.shape
-    flat = padded.ravel()
-    low, high = max(top - 2, 0), min(end + 2, height)
-    mean = np.empty((high - low, width), np.float32)
+    flat, stride = padded.ravel(), np.uint32(width + 3)
+    x_last, y_last = np.float32(width - 1), np.float32(height - 1)
+    mean = np.empty((5, width), np.float32)  # row y lies at y % 5
     difference, inside = np.empty_like(mean), np.empty_like(mean)
     warped = np.empty(width, np.float32)
-    for y in range(low, high):
-        _warp_row(
-            flat,
-            np.uint32(width + 3),
-            np.float32(y),
-            np.float32(width - 1),
-            np.float32(height - 1),
-            u[y],
-            v[y],
-            warped,
-            inside[y - low],
-        )
-        _average_row(first[y], warped, mean[y - low], difference[y - low])
+    ready = max(top - 2, 0)
     for y in range(top, end):
-        _across_row(mean[y - low], gx[y])
-        above2, above = mean[max(y - 2, 0) - low], mean[max(y - 1, 0) - low]
-        below, below2 = mean[min(y + 1, height - 1) - low], mean[min(y + 2, height - 1) - low]
+        for row in range(ready, min(y + 3, height)):
+            k, r = row % 5, np.float32(row)
+            _warp_row(flat, stride, r, x_last, y_last, u[row], v[row], warped, inside[k])
+            _average_row(first[row], warped, mean[k], difference[k])
+        ready = min(y + 3, height)
+        k = y % 5
+        _across_row(mean[k], gx[y])
+        above2, above = mean[max(y - 2, 0) % 5], mean[max(y - 1, 0) % 5]
+        below, below2 = mean[min(y + 1, height - 1) % 5], mean[min(y + 2, height - 1) % 5]
         _down_row(above2, above, below, below2, gy[y])
-        _data_row(
-            difference[y - low],
-            inside[y - low],
-            u[y],
-            v[y],
-            gx[y],
-            gy[y],
-            inverse[y],
-            constant[y],
-            stiffness,
-            gamma * gamma,
-        )
+        rows = (difference[k], inside[k], u[y], v[y], gx[y], gy[y], inverse[y], constant[y])
+        _data_row(*rows, stiffness, gamma * gamma)
 
 
 @_row_kernel

@@ -18,13 +18,13 @@ SIGMA_SPACE = 4.0  # px
 SIGMA_BRIGHTNESS = 9.0  # grey levels
 SIGMA_DIVERGENCE = 0.3  # Sun et al. 2010, section 5
 SIGMA_RESIDUAL = 20.0  # grey levels; the same
-EDGE = 0.1  # px: flow that changes by more from pixel to pixel is near a boundary
+EDGE = 0.2  # px: flow that changes by more from pixel to pixel is near a boundary
 MARGIN = 2  # px around such pixels
 N_BISECTIONS = 8
 FLOOR = 1e-3  # weight of an occluded pixel
 # unsigned, so that no index is tested for being negative and the loops vectorise
 _SIDE = np.uint64(2 * RADIUS + 1)
-_CHUNK = np.uint64(64)  # columns worked on at once: the weights of 81 neighbours stay in the cache
+_CHUNK = np.uint64(32)  # columns worked on at once: the weights of 81 neighbours stay in the cache
 
 _row_kernel = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 _kernel = njit(cache=True, nogil=True, error_model="numpy")
