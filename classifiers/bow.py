@@ -23,7 +23,7 @@ class BagOfWords(TransformerMixin, BaseEstimator):
 
     For each grid, a descriptor votes in the cell that holds its position: once for its nearest
     codeword (ties to the lower index), or, with soft assignment, for its `n_nearest` codewords with
-    weights ``exp(-d^2 / (2 b^2))`` that are scaled to sum to 1. The histogram of a grid, all its cells
+    weights ``exp(-d^2 / (2 b^2))`` that are scaled to sum to 1, b being the codebook's bandwidth. The histogram of a grid, all its cells
     together, is divided by its sum and is one channel; an empty bag encodes to zeros.
 
     Parameters
@@ -46,8 +46,6 @@ class BagOfWords(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     codebook_ : KMeansCodebook
-    bandwidth_ : float
-        b: the root mean squared distance of the sample to its nearest codewords.
     channel_sizes_ : ndarray of shape (n_grids,), int64
         Columns of each grid's channel, in the order of `grids`.
 
@@ -104,31 +102,58 @@ class BagOfWords(TransformerMixin, BaseEstimator):
             May be a generator: only the sample is held.
         y : ignored
         """
-        cells = [_n_cells(grid) for grid in self.grids]
-        if self.assignment not in ("hard", "soft"):
-            raise ValueError(f"assignment={self.assignment!r}: choose 'hard' or 'soft'")
         sample = reservoir_sample(iter_bags(bags), self.n_samples, self.random_state)
-        self.codebook_ = KMeansCodebook(
+        codebook = KMeansCodebook(
             self.n_words,
             n_init=self.n_init,
             max_iter=self.max_iter,
             branching=self.branching,
             device=self.device,
             random_state=self.random_state,
-        ).fit(sample)
-        self.bandwidth_ = float(np.sqrt(self.codebook_.inertia_ / len(sample)))
-        self.channel_sizes_ = np.array([n * self.n_words for n in cells], np.int64)
+        )
+        self._check_settings()  # before the codebook, which takes long
+        self._take(codebook.fit(sample))
         return self
 
     @classmethod
     def from_codebook(
-        cls, codebook: KMeansCodebook, grids: Sequence[tuple[int, int, int]] = ((1, 1, 1),)
+        cls,
+        codebook: KMeansCodebook,
+        grids: Sequence[tuple[int, int, int]] = ((1, 1, 1),),
+        *,
+        assignment: Literal["hard", "soft"] = "hard",
+        n_nearest: int = 5,
     ) -> Self:
-        """Return a fitted encoder on a codebook that was learned elsewhere."""
-        encoder = cls(codebook.n_words, grids=grids)
-        encoder.codebook_ = codebook
-        encoder.channel_sizes_ = np.array([_n_cells(g) * codebook.n_words for g in grids], np.int64)
+        """Return a fitted encoder on a codebook that was learned elsewhere.
+
+        Parameters
+        ----------
+        codebook : KMeansCodebook
+            Fitted; kept, not copied.
+        grids, assignment, n_nearest
+            As in the class.
+        """
+        encoder = cls(
+            len(codebook.codewords_),
+            grids=grids,
+            assignment=assignment,
+            n_nearest=n_nearest,
+            device=codebook.device,
+        )
+        encoder._check_settings()
+        encoder._take(codebook)
         return encoder
+
+    def _check_settings(self) -> None:
+        for grid in self.grids:
+            _n_cells(grid)
+        if self.assignment not in ("hard", "soft"):
+            raise ValueError(f"assignment={self.assignment!r}: choose 'hard' or 'soft'")
+
+    def _take(self, codebook: KMeansCodebook) -> None:
+        self.codebook_ = codebook
+        n_words = len(codebook.codewords_)
+        self.channel_sizes_ = np.array([_n_cells(g) * n_words for g in self.grids], np.int64)
 
     def transform(self, bags: Iterable[Array], positions: Iterable[Array] | None = None) -> Array:
         """Encode each bag.
@@ -176,7 +201,7 @@ class BagOfWords(TransformerMixin, BaseEstimator):
             words[rows] = np.argsort(table, axis=1, kind="stable")[:, :n]
             squares[rows] = np.take_along_axis(table, words[rows], axis=1)
         # about the least distance, so that far descriptors do not lose all their votes to underflow
-        scale = 2 * self.bandwidth_**2 or 1.0
+        scale = 2 * self.codebook_.bandwidth_**2 or 1.0
         return words, l1_norm(np.exp((squares[:, :1] - squares) / scale))
 
     def _histogram(

@@ -40,6 +40,8 @@ class KMeansCodebook(TransformerMixin, BaseEstimator):
     codewords_ : ndarray of shape (K, D), float32
     inertia_ : float
         Sum over the sample of the squared distance to the nearest codeword.
+    bandwidth_ : float
+        Root mean squared distance of the sample to its nearest codewords.
     n_features_in_ : int
         D.
 
@@ -100,6 +102,7 @@ class KMeansCodebook(TransformerMixin, BaseEstimator):
         self.codewords_ = self._leaves(sample, self.n_words, seed_sequence(self.random_state))
         labels = nearest(sample, self.codewords_, self.device)
         self.inertia_ = float(squared_distances(sample, self.codewords_, labels).sum())
+        self.bandwidth_ = float(np.sqrt(self.inertia_ / len(sample)))
         self.n_features_in_ = sample.shape[1]
         return self
 

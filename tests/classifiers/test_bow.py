@@ -42,7 +42,7 @@ def literal_soft_histogram(x, codewords, n_nearest, bandwidth):
 
 def test_soft_votes_are_those_of_the_definition(bags):
     encoder = BagOfWords(6, assignment="soft", n_nearest=3, n_init=1, random_state=0).fit(bags)
-    words, bandwidth = encoder.codebook_.codewords_, encoder.bandwidth_
+    words, bandwidth = encoder.codebook_.codewords_, encoder.codebook_.bandwidth_
     expected = [literal_soft_histogram(bag, words, 3, bandwidth) for bag in bags]
     np.testing.assert_allclose(encoder.transform(bags), expected, atol=1e-5)
 
@@ -84,3 +84,15 @@ def test_positions_of_another_bag_are_refused(bags):
 def test_unknown_settings_are_refused(parameters, message, bags):
     with pytest.raises(ValueError, match=message):
         BagOfWords(3, **parameters).fit(bags)
+
+
+@pytest.mark.parametrize("assignment", ["hard", "soft"])
+def test_a_codebook_learned_elsewhere_encodes_alike(assignment, bags, rng):
+    fitted = BagOfWords(5, grids=DT_GRIDS, assignment=assignment, n_init=1, random_state=0).fit(
+        bags
+    )
+    made = BagOfWords.from_codebook(fitted.codebook_, DT_GRIDS, assignment=assignment)
+    positions = [rng.random((len(bag), 3)) for bag in bags]
+    np.testing.assert_array_equal(
+        made.transform(bags, positions), fitted.transform(bags, positions)
+    )
