@@ -23,6 +23,11 @@ _DTYPES = {"f2", "f4", "f8", "i4", "i8"}
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 _PREFIXES = re.compile(r"^((module|model|net)\.)+")
 _LISTED = 5
+# what the readers of pickles and of torch files raise on bytes that are cut short or changed
+_DAMAGE = (
+    pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError,
+    AssertionError, ArithmeticError, MemoryError, RuntimeError, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 class _ArrayType:
@@ -47,6 +52,8 @@ class _Array:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, kind, is_fortran, data = state
+        if not isinstance(data, bytes):
+            raise pickle.UnpicklingError("an array's values are not bytes")
         flat = np.frombuffer(data, kind.dtype)
         self.values = flat.reshape(shape, order="F" if is_fortran else "C")
 
@@ -79,9 +86,8 @@ def read_array_pickle(file: BinaryIO) -> dict[str, Tensor]:
     """
     try:
         tree = _ArrayUnpickler(file).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError,
-            IndexError, KeyError, OverflowError, MemoryError) as error:  # fmt: skip
-        raise ValueError(f"not a whole pickle of arrays alone: {error}") from error
+    except _DAMAGE as error:
+        raise ValueError(f"not a whole pickle of arrays alone: {_first_line(error)}") from error
     arrays = dict(_leaves(tree, ""))
     native = {name: array.astype(array.dtype.newbyteorder("=")) for name, array in arrays.items()}
     return {name: torch.from_numpy(array) for name, array in native.items()}
@@ -112,10 +118,11 @@ def read_torch_checkpoint(file: BinaryIO) -> dict[str, Tensor]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"refused: it holds more than tensors, or is damaged: {reason}") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"not a whole torch checkpoint: {str(error).splitlines()[0]}") from error
+        raise ValueError(
+            f"refused: it holds more than tensors, or is damaged: {_first_line(error)}"
+        ) from error
+    except _DAMAGE as error:
+        raise ValueError(f"not a whole torch checkpoint: {_first_line(error)}") from error
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -188,6 +195,10 @@ def _format(name: str) -> CheckpointFormat:
     return FORMATS[name]
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def _rename(raw: Mapping[str, Tensor], form: CheckpointFormat) -> Tensors:
     renamed: Tensors = {}
     for name, tensor in raw.items():
@@ -220,4 +231,4 @@ def _fitted(tensor: Tensor, shape: tuple[int, ...] | None) -> Tensor:
     tensor = tensor.detach().to(torch.float32)
     if shape is not None and [n for n in tensor.shape if n > 1] == [n for n in shape if n > 1]:
         tensor = tensor.reshape(shape)
-    return tensor.contiguous()
+    return tensor

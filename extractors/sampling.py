@@ -104,7 +104,8 @@ def segment_starts(
         Frames of a snippet, L.
     rule : "centre" or "ends"
         "centre": snippet k begins at the middle of its share of the possible starts,
-        ``floor((k + 1/2) (n - L + 1) / K)`` (tsn-pytorch). "ends": the first begins at frame 0
+        ``floor((k + 1/2) (n - L + 1) / K)`` (tsn-pytorch, exact where its floating-point
+        formula falls short of an integer). "ends": the first begins at frame 0
         and the step is ``floor((n - L) / (K - 1))`` (TSN's first tool, two-stream networks).
 
     Returns
