@@ -140,9 +140,9 @@ def detect_features(
         If the detector is another.
     """
     if detector == "sift":
-        points, descriptors = cv2.SIFT_create().detectAndCompute(_eight_bit(image), mask)
+        points, descriptors = cv2.SIFT.create().detectAndCompute(_eight_bit(image), mask)
     elif detector == "orb":
-        points, descriptors = cv2.ORB_create(1000).detectAndCompute(_eight_bit(image), mask)
+        points, descriptors = cv2.ORB.create(1000).detectAndCompute(_eight_bit(image), mask)
     else:
         raise ValueError(f"detector is {detector!r}; choose 'sift' or 'orb'")
     if descriptors is None:

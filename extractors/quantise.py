@@ -55,8 +55,8 @@ def dequantise_flow(codes: Uint8, bound: ArrayLike = 20.0) -> Float32:
 
     Examples
     --------
-    >>> dequantise_flow(np.array([[[128, 255]]], np.uint8)).round(2).tolist()
-    [[[0.0, 19.92]]]
+    >>> dequantise_flow(np.array([[[128, 255]]], np.uint8), 127.5).tolist()
+    [[[0.0, 127.0]]]
     """
     _refuse_other_codes(codes)
     scale = (_per_field(bound, codes.ndim) / _HALF_RANGE).astype(np.float32)
@@ -116,7 +116,7 @@ def decode_tsn(codes: Uint8, bound: float = 20.0) -> Float32:
 def _per_field(bound: ArrayLike, n_axes: int) -> NDArray[np.float64]:
     bounds = np.asarray(bound, np.float64)
     if not (np.isfinite(bounds).all() and (bounds > 0).all()):
-        raise ValueError(f"bound is {bound}; it must be positive (20 pixels is usual)")
+        raise ValueError(f"bound is {bound!r}; it must be positive (20 pixels is usual)")
     if bounds.ndim == 0:
         return bounds
     if bounds.ndim != 1 or n_axes != 4:

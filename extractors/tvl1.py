@@ -1,15 +1,14 @@
 """TV-L1 optical flow of one pair of grey images on the CPU.
 
 The pyramid, the warps and the order of the steps are here; the loops over pixels are numba, in
-`tvl1_kernels` and `weighted_median`. `flow` documents the energy and the settings; `tvl1_torch`
+`tvl1_kernels` and `weighted_median`. `flow` documents the energy, `tvl1_settings` the settings; `tvl1_torch`
 is the same definition for a device.
 """
 
 import math
 from collections.abc import Callable
 from concurrent.futures import Executor
-from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from cinefeat.extractors.resample import gaussian_table, linear_table, resample
 from cinefeat.extractors.tvl1_kernels import edge_weights, iterate, linearise_rows, pad_edge
+from cinefeat.extractors.tvl1_settings import FlowSettings
 from cinefeat.extractors.weighted_median import (
     RADIUS,
     mark_rows,
@@ -37,25 +37,6 @@ _MIN_BAND = 64  # rows: thinner bands would repeat too much of each other's work
 _ANTIALIAS = 0.6  # px of blur per level at zoom z: 0.6 sqrt(1 / z^2 - 1), as in IPOL 2013
 
 
-class Settings(Protocol):
-    """What the solver reads of `flow.FlowSettings`, where the values are documented."""
-
-    tau: float
-    lambda_: float
-    theta: float
-    gamma: float
-    edge_decay: float
-    n_scales: int
-    zoom: float
-    n_warps: int
-    n_coarse_warps: int
-    epsilon: float
-    max_iterations: int
-    median_filter: int
-    weighted_median: bool
-    presmoothing: float
-
-
 class DataTerm(NamedTuple):
     """The linearised data term ``constant + gx u + gy v + gamma w`` of one level, each (H, W)."""
 
@@ -66,7 +47,7 @@ class DataTerm(NamedTuple):
 
 
 def flow_of_pair(
-    prev: Float32, next: Float32, settings: Settings, over_rows: OverRows | None = None
+    prev: Float32, next: Float32, settings: FlowSettings, over_rows: OverRows | None = None
 ) -> Float32:
     """Estimate the flow of one pair of images (H, W), float32: (H, W, 2), float32.
 
@@ -101,7 +82,7 @@ def _all_rows(height: int, work: Callable[[int, int], None]) -> None:
     work(0, height)
 
 
-def level_sizes(shape: Size, settings: Settings) -> list[Size]:
+def level_sizes(shape: Size, settings: FlowSettings) -> list[Size]:
     """List the sizes (H, W) of the pyramid's levels, finest first; sides are 16 px or more."""
     sizes = [shape]
     while len(sizes) < settings.n_scales:
@@ -113,15 +94,19 @@ def level_sizes(shape: Size, settings: Settings) -> list[Size]:
     return sizes
 
 
-def build_pyramid(image: Float32, sizes: list[Size], settings: Settings) -> list[Float32]:
+def build_pyramid(image: Float32, sizes: list[Size], settings: FlowSettings) -> list[Float32]:
     """Smooth an image and reduce it step by step to the given sizes."""
     if settings.presmoothing > 0:
         image = _blur_to(image, image.shape, settings.presmoothing)
     levels = [image]
-    sigma = _ANTIALIAS * math.sqrt(settings.zoom**-2 - 1)
-    for _, size in pairwise(sizes):
-        levels.append(_blur_to(levels[-1], size, sigma))
+    for size in sizes[1:]:
+        levels.append(_blur_to(levels[-1], size, antialias_sigma(settings)))
     return levels
+
+
+def antialias_sigma(settings: FlowSettings) -> float:
+    """Return the blur in pixels before a reduction by the zoom."""
+    return _ANTIALIAS * math.sqrt(settings.zoom**-2 - 1)
 
 
 def _blur_to(image: Float32, size: Size, sigma: float) -> Float32:
@@ -144,7 +129,7 @@ def _solve_level(
     u: Float32,
     p: Float32,
     n_warps: int,
-    settings: Settings,
+    settings: FlowSettings,
     over_rows: OverRows,
 ) -> None:
     """Improve u and p in place by a number of warps and the iterations after each."""
@@ -174,7 +159,7 @@ def _iterate_until_still(
     p: Float32,
     data: DataTerm,
     weight: Float32,
-    settings: Settings,
+    settings: FlowSettings,
     over_rows: OverRows,
 ) -> None:
     """Iterate in blocks until the flow changes by less than epsilon (root mean square)."""
