@@ -1,8 +1,8 @@
 """Camera motion between two frames as improved dense trajectories remove it.
 
 Wang, Schmid, "Action recognition with improved trajectories", ICCV 2013. Matches come from the flow at
-good corners and from a feature detector (the authors' SURF is in no OpenCV wheel; ORB stands in for
-it, which changes the output less than the order of the matches does). A homography is fitted with
+good corners and from features compared by their looks (the authors' SURF is in no OpenCV wheel; BRIEF at
+the same corners stands in for it, which changes the output less than the order of the matches does). A homography is fitted with
 RANSAC and the second frame pulled back through it, so that the flow between the two is that of
 the scene alone.
 """
@@ -20,6 +20,7 @@ MAX_CORNERS = 1000
 CORNER_QUALITY = 0.001
 CORNER_DISTANCE = 3  # px
 MAX_FEATURES = 500
+PATCH_RADIUS = 16  # px, of a feature's descriptor
 MATCH_WINDOW = np.float32(25.0)  # px; a match moves less on both axes
 RANSAC_THRESHOLD = 1.0  # px
 MIN_MATCHES = 50  # a homography is fitted to more
@@ -66,43 +67,82 @@ def box_mask(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-def flow_matches(gray: np.ndarray, flow: Planes, mask: np.ndarray | None = None) -> Matches:
-    """Match the good corners of a frame with the points that the flow carries them to.
-
-    At most 1000 corners (Shi and Tomasi), at least 3 px apart.
+def good_corners(gray: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """Find at most 1000 good corners (Shi and Tomasi 1994), best first and at least 3 px apart.
 
     Parameters
     ----------
     gray : ndarray of shape (H, W), uint8
-    flow : pair of ndarray of shape (H, W), float32
-        Flow from this frame to the next, pixels.
     mask : ndarray of shape (H, W), uint8, optional
         0 where no corner is wanted.
 
     Returns
     -------
-    pair of ndarray of shape (M, 2), float32
+    ndarray of shape (M, 2), float32
+        x and y, whole pixels.
     """
     corners = cv2.goodFeaturesToTrack(gray, MAX_CORNERS, CORNER_QUALITY, CORNER_DISTANCE, mask=mask)
-    if corners is None:
-        return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
-    points = corners.reshape(-1, 2)
-    x, y = np.rint(points).astype(int).T
-    return points, (np.stack([x + flow[0][y, x], y + flow[1][y, x]], 1)).astype(np.float32)
+    return np.empty((0, 2), np.float32) if corners is None else corners.reshape(-1, 2)
 
 
-def detect_features(gray: np.ndarray, mask: np.ndarray | None = None) -> Matches:
-    """Detect and describe at most 500 features (ORB).
+def flow_matches(corners: np.ndarray, flow: Planes) -> Matches:
+    """Match corners (M, 2) of a frame with the points that the flow carries them to.
+
+    Examples
+    --------
+    >>> right, down = np.full((9, 9), 0.5, np.float32), np.zeros((9, 9), np.float32)
+    >>> flow_matches(np.array([[4, 2]], np.float32), (right, down))[1]
+    array([[4.5, 2. ]], dtype=float32)
+    """
+    x, y = np.rint(corners).astype(int).T
+    return corners, np.stack([x + flow[0][y, x], y + flow[1][y, x]], 1).astype(np.float32)
+
+
+def _comparisons() -> np.ndarray:
+    """Draw the 256 pairs of pixels that a descriptor compares: x, y, x, y around a corner."""
+    spread = np.random.default_rng(256).normal(0, PATCH_RADIUS / 2.5, (256, 4))
+    return np.clip(np.rint(spread), -PATCH_RADIUS, PATCH_RADIUS).astype(np.int64)
+
+
+_PAIRS = _comparisons()
+
+
+@njit(cache=True, nogil=True)
+def _compare_pixels(
+    smooth: np.ndarray, points: np.ndarray, pairs: np.ndarray, bits: np.ndarray
+) -> None:
+    for i in range(len(points)):
+        x, y = int(points[i, 0]), int(points[i, 1])
+        for k in range(len(pairs)):
+            first = smooth[y + pairs[k, 1], x + pairs[k, 0]]
+            second = smooth[y + pairs[k, 3], x + pairs[k, 2]]
+            if first < second:
+                bits[i, k >> 6] |= np.uint64(1) << np.uint64(k & 63)
+
+
+def describe_corners(gray: np.ndarray, corners: np.ndarray) -> Matches:
+    """Describe the best 500 corners by 256 comparisons of pixels around each (BRIEF).
+
+    Calonder, Lepetit, Strecha, Fua, ECCV 2010: the image is smoothed (5x5), the pairs are drawn once from
+    a normal distribution. Corners within 16 px of the border are left out.
+
+    Parameters
+    ----------
+    gray : ndarray of shape (H, W), uint8
+    corners : ndarray of shape (M, 2), float32
+        Whole pixels, best first.
 
     Returns
     -------
     pair of ndarray
-        Points (M, 2) float32 and descriptors (M, 4) uint64, 256 bits each.
+        Points (K, 2) float32 and their 256 bits, (K, 4) uint64.
     """
-    keypoints, descriptors = cv2.ORB_create(MAX_FEATURES).detectAndCompute(gray, mask)
-    if descriptors is None:
-        return np.empty((0, 2), np.float32), np.empty((0, 4), np.uint64)
-    return cv2.KeyPoint_convert(keypoints), descriptors.view(np.uint64)
+    limit = np.array(gray.shape[::-1]) - PATCH_RADIUS
+    inside = ((corners >= PATCH_RADIUS) & (corners < limit)).all(1)
+    points = corners[inside][:MAX_FEATURES]
+    bits = np.zeros((len(points), 4), np.uint64)
+    _compare_pixels(cv2.blur(gray, (5, 5)), points, _PAIRS, bits)
+    return points, bits
 
 
 @njit(cache=True, nogil=True)
@@ -115,17 +155,18 @@ def _count_bits(v: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _nearest_in_window(
-    points: np.ndarray, bits: np.ndarray, old_points: np.ndarray, old_bits: np.ndarray
-) -> np.ndarray:
-    """Return for each feature the old one with the fewest differing bits nearby, or -1."""
+    points: np.ndarray, bits: np.ndarray, old_points: np.ndarray, old_bits: np.ndarray,
+    begin: np.ndarray, end: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Return for each feature the old one nearby with the fewest differing bits, or -1.
+
+    Old ones are sorted by y; those near enough in y lie from begin to end.
+    """
     nearest = np.full(len(points), -1, np.int64)
     for i in range(len(points)):
         least = np.uint64(257)
-        for j in range(len(old_points)):
-            if (
-                abs(points[i, 0] - old_points[j, 0]) < MATCH_WINDOW
-                and abs(points[i, 1] - old_points[j, 1]) < MATCH_WINDOW
-            ):
+        for j in range(begin[i], end[i]):
+            if abs(points[i, 0] - old_points[j, 0]) < MATCH_WINDOW:
                 distance = np.uint64(0)
                 for word in range(4):
                     distance += _count_bits(bits[i, word] ^ old_bits[j, word])
@@ -137,11 +178,25 @@ def _nearest_in_window(
 def match_features(first: Matches, second: Matches) -> Matches:
     """Match each feature of the second frame with the most similar one of the first nearby.
 
-    Nearby is less than 25 px away on both axes. There is no ratio test and no check from the other side.
+    Nearby is less than 25 px away on both axes. There is no ratio test and no check from the other
+    side; of equally similar features the uppermost is taken.
+
+    Parameters
+    ----------
+    first, second : pair of ndarray
+        Points (K, 2) float32 and bits (K, 4) uint64 of each frame, as of `describe_corners`.
+
+    Returns
+    -------
+    pair of ndarray of shape (M, 2), float32
     """
-    nearest = _nearest_in_window(*second, *first)
+    order = np.argsort(first[0][:, 1], kind="stable")
+    points, bits = first[0][order], first[1][order]
+    begin = np.searchsorted(points[:, 1], second[0][:, 1] - MATCH_WINDOW, "right")
+    end = np.searchsorted(points[:, 1], second[0][:, 1] + MATCH_WINDOW, "left")
+    nearest = _nearest_in_window(*second, points, bits, begin, end)
     found = nearest >= 0
-    return first[0][nearest[found]], second[0][found]
+    return points[nearest[found]], second[0][found]
 
 
 def fit_homography(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -226,23 +281,25 @@ class CameraMotion:
 
     def __init__(self, boxes: Iterable[np.ndarray] | None = None) -> None:
         self._boxes: Iterator[np.ndarray] | None = None if boxes is None else iter(boxes)
-        self._features: Matches | None = None
         self._frame = 0
+        self._corners: np.ndarray | None = None
+        self._features: Matches | None = None
 
     def __call__(self, previous: np.ndarray, current: np.ndarray, flow: Planes) -> np.ndarray:
         """Return the homography (3, 3) from `previous` to `current`, given the flow between."""
-        if self._features is None:
-            self._features = detect_features(previous, self._mask(previous.shape))
-        mask = self._mask(current.shape)
-        features = detect_features(current, mask)
-        by_flow = flow_matches(previous, flow, mask)
-        by_feature = match_features(self._features, features)
-        self._features = features
-        return fit_homography(
-            *(np.concatenate(both) for both in zip(by_flow, by_feature, strict=True))
-        )
+        if self._corners is None or self._features is None:
+            self._corners = good_corners(previous, self._next_mask(previous.shape))
+            self._features = describe_corners(previous, self._corners)
+        mask = self._next_mask(current.shape)
+        corners = good_corners(current, mask)
+        features = describe_corners(current, corners)
+        earlier = self._corners if mask is None else good_corners(previous, mask)
+        first, second = flow_matches(earlier, flow)
+        old, new = match_features(self._features, features)
+        self._corners, self._features = corners, features
+        return fit_homography(np.concatenate([first, old]), np.concatenate([second, new]))
 
-    def _mask(self, shape: tuple[int, ...]) -> np.ndarray | None:
+    def _next_mask(self, shape: tuple[int, ...]) -> np.ndarray | None:
         if self._boxes is None:
             return None
         boxes = next(self._boxes, None)

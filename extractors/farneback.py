@@ -182,10 +182,8 @@ def _fetch_row(
             i = np.uint64(int(floor_y) * width + int(floor_x))
             j, right, below = i + np.uint64(1), i + np.uint64(width), i + np.uint64(width + 1)
             for c in range(5):
-                plane = second[c]
-                out[c, x] = (
-                    w00 * plane[i] + w01 * plane[j] + w10 * plane[right] + w11 * plane[below]
-                )
+                upper = w00 * second[c, i] + w01 * second[c, j]
+                out[c, x] = upper + w10 * second[c, right] + w11 * second[c, below]
         else:
             out[0, x] = out[1, x] = np.float32(0)
             out[2, x], out[3, x], out[4, x] = yy[x], xx[x], xy[x]
@@ -216,15 +214,16 @@ def _system_row(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _scale_row(row: np.ndarray, weight: float, out: np.ndarray) -> None:
-    for x in range(len(row)):
-        out[x] = weight * row[x]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _add_pair(upper: np.ndarray, lower: np.ndarray, weight: float, out: np.ndarray) -> None:
-    for x in range(len(out)):
-        out[x] += weight * (upper[x] + lower[x])
+def _average_down(
+    c: np.ndarray, u1: np.ndarray, d1: np.ndarray, u2: np.ndarray, d2: np.ndarray, u3: np.ndarray,
+    d3: np.ndarray, u4: np.ndarray, d4: np.ndarray, u5: np.ndarray, d5: np.ndarray,
+    out: np.ndarray,
+) -> None:  # fmt: skip
+    """Average a row with the five above and the five below."""
+    for i in range(len(out)):
+        total = _BLUR[0] * c[i] + _BLUR[1] * (u1[i] + d1[i]) + _BLUR[2] * (u2[i] + d2[i])
+        total = total + _BLUR[3] * (u3[i] + d3[i]) + _BLUR[4] * (u4[i] + d4[i])
+        out[i] = total + _BLUR[5] * (u5[i] + d5[i])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -264,7 +263,8 @@ def _improve(
     fetched = np.empty((5, width), np.float32)
     ring_size, padded = 2 * BLUR_RADIUS + 1, width + 2 * BLUR_RADIUS
     ring = np.zeros((ring_size, 5, padded), np.float32)
-    mean = np.empty((5, padded), np.float32)
+    rows, mean = ring.reshape(ring_size, -1), np.empty((5, padded), np.float32)
+    up, down = np.empty(BLUR_RADIUS + 1, np.int64), np.empty(BLUR_RADIUS + 1, np.int64)
     for ahead in range(height + BLUR_RADIUS):
         if ahead < height:
             f, x, y, m = fetched, dx[ahead], dy[ahead], ring[ahead % ring_size]
@@ -277,11 +277,13 @@ def _improve(
             )  # fmt: skip
         row = ahead - BLUR_RADIUS
         if row >= 0:
-            flat = mean.reshape(-1)
-            _scale_row(ring[row % ring_size].reshape(-1), _BLUR[0], flat)
-            for k in range(1, BLUR_RADIUS + 1):
-                upper, lower = max(row - k, 0) % ring_size, min(row + k, height - 1) % ring_size
-                _add_pair(ring[upper].reshape(-1), ring[lower].reshape(-1), _BLUR[k], flat)
+            for k in range(BLUR_RADIUS + 1):
+                up[k], down[k] = max(row - k, 0) % ring_size, min(row + k, height - 1) % ring_size
+            _average_down(
+                rows[up[0]], rows[up[1]], rows[down[1]], rows[up[2]], rows[down[2]], rows[up[3]],
+                rows[down[3]], rows[up[4]], rows[down[4]], rows[up[5]], rows[down[5]],
+                mean.reshape(-1),
+            )  # fmt: skip
             for c in range(5):
                 _pad_row(mean[c], BLUR_RADIUS)
             _solve_row(mean[0], mean[1], mean[2], mean[3], mean[4], dx[row], dy[row])
