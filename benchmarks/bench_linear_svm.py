@@ -1,9 +1,9 @@
 """Does a linear SVM on the Fisher vectors of UCF101 fit in memory and time?
 
-Writes an HDF5 file of synthetic Fisher vectors (9,537 x 109,056 float32 in unit-length channels, 101
-classes, 25 groups a class), reads it in blocks of columns, fits all one-vs-rest problems on one Gram
-matrix, and reports seconds and the peak of resident memory. With --check, compares the predictions with
-scikit-learn's LinearSVC (hinge, the same C) at a size where both run.
+Writes an HDF5 file of synthetic Fisher vectors (9,537 x 109,056 float32 in unit-length channels,
+101 classes, 25 groups a class), reads it in blocks of columns, fits all one-vs-rest problems on one
+Gram matrix, and reports seconds and the peak of resident memory. With --check, compares the
+predictions with scikit-learn's LinearSVC (hinge, the same C) at a size where both run.
 
     python benchmarks/bench_linear_svm.py fv.h5 --write
     python benchmarks/bench_linear_svm.py fv.h5 [--json]
@@ -28,7 +28,7 @@ BLOCK = 4096
 
 
 def synthetic_channel(columns: int, y: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
-    """Signed square roots of noise, a part for the class and a part for the source video, unit rows."""
+    """Unit rows: signed square roots of noise, with a part of the class and one of the video."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((len(y), columns), np.float32)
     x += 0.16 * rng.standard_normal((y.max() + 1, columns), np.float32)[y]

@@ -1,10 +1,11 @@
 """How do the encoders compare with mean pooling on real network features?
 
-Reads `data/ucf101_vgg16` of the folder that CINEFEAT_TEST_DATA names: VGG-16 features of 25 frames of
-2,010 videos, 15 classes, split 1 of UCF101. Every system is a linear SVM on encodings of unit length.
-Which of BoW, VLAD and Fisher vectors is fused with mean pooling, and by what weights, is decided on five
-folds of the training videos, with encoders fitted anew in each fold: a codebook that has seen the
-held-out videos keeps words for them alone, and folds then look far worse than the test.
+Reads `data/ucf101_vgg16` of the folder that CINEFEAT_TEST_DATA names: VGG-16 features of 25 frames
+of 2,010 videos, 15 classes, split 1 of UCF101. Every system is a linear SVM on encodings of unit
+length. Which of BoW, VLAD and Fisher vectors is fused with mean pooling, and by what weights, is
+decided on five folds of the training videos, with encoders fitted anew in each fold: a codebook
+that has seen the held-out videos keeps words for them alone, and folds then look far worse than the
+test.
 
     CINEFEAT_TEST_DATA=... python benchmarks/ucf101_features.py
 """

@@ -1,6 +1,7 @@
 """Arrays in, fitted estimators and scores out: nothing here sees a pixel or opens a file.
 
-Public names are imported lazily, so that ``import cinefeat.classifiers`` costs no torch or scikit-learn.
+Public names are imported lazily, so that ``import cinefeat.classifiers`` costs no torch or
+scikit-learn.
 """
 
 import importlib
@@ -8,7 +9,8 @@ from typing import Any
 
 if __name__ != "cinefeat.classifiers":
     raise ImportError(
-        f"{__name__!r} is the source folder of cinefeat.classifiers: install the project and import that name"
+        f"{__name__!r} is the source folder of cinefeat.classifiers: install the project and "
+        "import that name"
     )
 
 # public name -> the module that defines it

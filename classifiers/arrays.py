@@ -1,8 +1,8 @@
 """Fitted estimators as named arrays, and back: nothing is pickled, and nothing that is read runs.
 
-The entry ``estimator`` holds the class name and the parameters as a JSON string. The other entries are
-the learned attributes by their names; a learned estimator ``name`` contributes its own entries as
-``name/...``.
+The entry ``estimator`` holds the class name and the parameters as a JSON string. The other entries
+are the learned attributes by their names; a learned estimator ``name`` contributes its own entries
+as ``name/...``.
 """
 
 import importlib
@@ -73,17 +73,19 @@ def to_arrays(estimator: Any) -> dict[str, Array]:
 
 
 def from_arrays(arrays: Mapping[str, Array]) -> Any:
-    """Make the fitted estimator that `to_arrays` took apart; it predicts and encodes bit for bit alike.
+    """Make the fitted estimator that `to_arrays` took apart; it answers bit for bit alike.
 
     Parameters
     ----------
     arrays : mapping from name to ndarray
-        As `to_arrays` returned it; strings may also be bytes (UTF-8) or objects, as HDF5 gives them.
+        As `to_arrays` returned it; strings may also be bytes (UTF-8) or objects, as HDF5 gives
+        them.
 
     Raises
     ------
     ValueError
-        If the entry "estimator" is missing or names a class that is not in the table of this module.
+        If the entry "estimator" is missing or names a class that is not in the table of this
+        module.
     """
     if "estimator" not in arrays:
         raise ValueError(

@@ -44,7 +44,8 @@ def as_bag(x: Array, n_dims: int | None = None) -> Array:
         raise ValueError(f"a bag has shape (N, D), not {array.shape}: pass one array per clip")
     if n_dims is not None and array.shape[1] != n_dims:
         raise ValueError(
-            f"the descriptors have {array.shape[1]} dimensions; the estimator was fitted on {n_dims}"
+            f"the descriptors have {array.shape[1]} dimensions, "
+            f"the estimator was fitted on {n_dims}"
         )
     with np.errstate(over="ignore"):
         bag = np.ascontiguousarray(array, dtype=np.float32)
@@ -74,7 +75,7 @@ def iter_bags(bags: Iterable[Array] | Array) -> Iterator[Array]:
 
 
 def stack_bags(bags: Iterable[Array] | Array) -> Array:
-    """Join bags into one (N, D) float32 array; an iterable of none, or of empty bags, is an error."""
+    """Join bags into one (N, D) float32 array; it is an error if they hold no descriptor."""
     parts = list(iter_bags(bags))
     if not sum(len(p) for p in parts):
         raise ValueError("there is no descriptor to learn from: all bags are empty")

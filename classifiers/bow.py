@@ -23,8 +23,9 @@ class BagOfWords(TransformerMixin, BaseEstimator):
 
     For each grid, a descriptor votes in the cell that holds its position: once for its nearest
     codeword (ties to the lower index), or, with soft assignment, for its `n_nearest` codewords with
-    weights ``exp(-d^2 / (2 b^2))`` that are scaled to sum to 1, b being the codebook's bandwidth. The histogram of a grid, all its cells
-    together, is divided by its sum and is one channel; an empty bag encodes to zeros.
+    weights ``exp(-d^2 / (2 b^2))`` that are scaled to sum to 1, b being the codebook's bandwidth.
+    The histogram of a grid, all its cells together, is divided by its sum and is one channel; an
+    empty bag encodes to zeros.
 
     Parameters
     ----------
@@ -57,7 +58,8 @@ class BagOfWords(TransformerMixin, BaseEstimator):
     ----------
     .. [1] Wang, Klaser, Schmid, Liu. Dense trajectories and motion boundary descriptors for action
        recognition. IJCV 2013, section 5.1.
-    .. [2] van Gemert, Veenman, Smeulders, Geusebroek. Visual word ambiguity. PAMI 2010 (soft votes).
+    .. [2] van Gemert, Veenman, Smeulders, Geusebroek. Visual word ambiguity. PAMI 2010 (soft
+       votes).
 
     Examples
     --------

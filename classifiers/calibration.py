@@ -13,11 +13,12 @@ from cinefeat.classifiers.types import Array
 
 
 class SigmoidCalibration(BaseEstimator):
-    """Turn the scores of a classifier into probabilities (Platt scaling, one class against the rest).
+    """Turn the scores of a classifier into probabilities: Platt scaling, class by class.
 
-    The probability of class c is ``1 / (1 + exp(-(slope_c s_c + offset_c)))``, then rows are divided by
-    their sum. Slopes and offsets minimise the cross-entropy to Platt's targets,
-    ``(n_c + 1) / (n_c + 2)`` for the n_c clips of the class and ``1 / (n - n_c + 2)`` for the others.
+    The probability of class c is ``1 / (1 + exp(-(slope_c s_c + offset_c)))``, then rows are
+    divided by their sum. Slopes and offsets minimise the cross-entropy to Platt's targets,
+    ``(n_c + 1) / (n_c + 2)`` for the n_c clips of the class and ``1 / (n - n_c + 2)`` for the
+    others.
 
     Attributes
     ----------
@@ -42,7 +43,7 @@ class SigmoidCalibration(BaseEstimator):
     """
 
     def fit(self, scores: ArrayLike, y: ArrayLike) -> Self:
-        """Learn from scores (n, n_classes), columns in the order of the sorted labels, and labels (n,)."""
+        """Learn from scores (n, n_classes), columns as the sorted labels, and labels (n,)."""
         table = np.asarray(scores, np.float64)
         labels = np.asarray(y)
         self.classes_ = np.unique(labels)

@@ -13,7 +13,7 @@ from cinefeat.classifiers.types import Array, RandomState
 
 
 class KMeansCodebook(TransformerMixin, BaseEstimator):
-    """Learn codewords by k-means: Lloyd's iterations from k-means++ seeds, the best of several starts.
+    """Learn codewords by k-means: Lloyd from k-means++ seeds, the best of several starts.
 
     Parameters
     ----------
@@ -26,10 +26,10 @@ class KMeansCodebook(TransformerMixin, BaseEstimator):
     tol : float
         A start ends when such a pass lowers the inertia by less than this part of itself.
     branching : int, optional
-        Learn the codewords as the leaves of a tree: the sample is split into `branching` clusters, each
-        of which gets codewords in proportion to its descriptors and is split again while it has more
-        than `branching`. Faster for many words, at a somewhat greater inertia. None is one flat
-        k-means. Descriptors are assigned to the nearest of all leaves either way.
+        Learn the codewords as leaves of a tree: the sample is split into `branching` clusters, each
+        of which gets codewords in proportion to its descriptors and is split again while it has
+        more than `branching`. Faster for many words, at a somewhat greater inertia. None is one
+        flat k-means. Descriptors are assigned to the nearest of all leaves either way.
     device : str
         Where the products run: "cpu" or a torch device such as "cuda".
     random_state : int, Generator, RandomState or None

@@ -10,7 +10,7 @@ from cinefeat.classifiers.types import Array, RandomState
 
 
 class McNemar(NamedTuple):
-    """Clips that only the first, and only the second system got right, and the two-sided p-value."""
+    """Clips that only the first and only the second system got right, and the p-value."""
 
     only_first: int
     only_second: int
@@ -18,7 +18,7 @@ class McNemar(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """Accuracy of the first system minus that of the second, and an interval of that difference."""
+    """Accuracy of the first system minus that of the second, and an interval for it."""
 
     difference: float
     low: float
@@ -28,8 +28,8 @@ class Interval(NamedTuple):
 def mcnemar_test(correct_first: ArrayLike, correct_second: ArrayLike) -> McNemar:
     """Test whether two systems are equally accurate, from the clips on which they disagree.
 
-    Under the null hypothesis each such clip is a fair coin; the p-value is the exact binomial one, and
-    1 when they never disagree.
+    Under the null hypothesis each such clip is a fair coin; the p-value is the exact binomial one,
+    and 1 when they never disagree.
 
     Parameters
     ----------

@@ -46,8 +46,8 @@ def grouped_folds(
         missing = np.setdiff1d(labels, labels[train])
         if len(missing):
             raise ValueError(
-                f"class {missing[0]!s} is missing from the training part of a fold: its clips lie in "
-                f"too few groups for n_folds={n_folds}"
+                f"class {missing[0]!s} is missing from the training part of a fold: its clips lie "
+                f"in too few groups for n_folds={n_folds}"
             )
     return folds
 

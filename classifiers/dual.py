@@ -1,8 +1,8 @@
 """The dual of a two-class SVM on a Gram matrix, solved by greedy coordinate descent.
 
-The intercept is penalised like a weight of a constant feature, as in liblinear, so the dual has bounds
-but no equality constraint: one coordinate is optimised at a time. All one-vs-rest problems of a
-classifier share the Gram matrix.
+The intercept is penalised like a weight of a constant feature, as in liblinear, so the dual has
+bounds but no equality constraint: one coordinate is optimised at a time. All one-vs-rest problems
+of a classifier share the Gram matrix.
 """
 
 import warnings
@@ -56,7 +56,8 @@ def solve_one_vs_rest(
     Notes
     -----
     The coordinate of greatest gain (projected gradient squared over curvature) is updated, ties to
-    the lower index; the gradient is kept up to date, so that an update costs O(n). Nothing is random.
+    the lower index; the gradient is kept up to date, so that an update costs O(n). Nothing is
+    random.
 
     Raises
     ------
@@ -65,7 +66,8 @@ def solve_one_vs_rest(
 
     References
     ----------
-    .. [1] Hsieh, Chang, Lin, Keerthi, Sundararajan. A dual coordinate descent method for large-scale
+    .. [1] Hsieh, Chang, Lin, Keerthi, Sundararajan. A dual coordinate descent method for
+       large-scale
        linear SVM. ICML 2008.
     .. [2] Steinwart, Hush, Scovel. Training SVMs without offset. JMLR 2011.
     """
@@ -93,9 +95,9 @@ def solve_one_vs_rest(
     return coef, n_iter
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _solve(gram, sign, upper, shift, tol, max_iter):  # type: ignore[no-untyped-def]
-    """Return the dual variables of one problem and the updates made: `max_iter` if short of `tol`."""
+    """Return the dual variables of one problem and the updates made, `max_iter` if unsolved."""
     n = len(sign)
     alpha = np.zeros(n)
     gradient = -np.ones(n)  # of alpha' Q alpha / 2 - sum alpha, Q_ij = s_i s_j (K_ij + 1) + shift
@@ -112,7 +114,7 @@ def _solve(gram, sign, upper, shift, tol, max_iter):  # type: ignore[no-untyped-
     return alpha, max_iter
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _steepest(alpha, gradient, curvature, upper):  # type: ignore[no-untyped-def]
     """Return the coordinate of greatest gain, and the span of the projected gradients."""
     best, best_gain, high, low = 0, -1.0, 0.0, 0.0
@@ -127,7 +129,7 @@ def _steepest(alpha, gradient, curvature, upper):  # type: ignore[no-untyped-def
     return best, high - low
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _descend(gradient, row, sign, step):  # type: ignore[no-untyped-def]
     for j in range(len(gradient)):
         gradient[j] += step * sign[j] * (row[j] + 1.0)

@@ -1,9 +1,10 @@
 """The E-step of a diagonal Gaussian mixture: posteriors and the moments that they weigh.
 
-Two implementations of one definition. On the CPU a float32 matrix product finds, for every descriptor,
-the few components within `CUTOFF` nats of the best; their posteriors and moments are then taken
-exactly, in float64. Where the components overlap so much that they are not few, the products of a chunk
-are dense instead. On a torch device everything is dense float32 with float64 sums over chunks.
+Two implementations of one definition. On the CPU a float32 matrix product finds, for every
+descriptor, the few components within `CUTOFF` nats of the best; their posteriors and moments are
+then taken exactly, in float64. Where the components overlap so much that they are not few, the
+products of a chunk are dense instead. On a torch device everything is dense float32 with float64
+sums over chunks.
 """
 
 from collections.abc import Iterator
@@ -149,7 +150,8 @@ def _shortlists(x: Array, mixture: Mixture) -> Iterator[tuple[slice, Array, Arra
     """Iterate over chunks of rows: the rows, (x^2, x, 1) about the origin, and its near components.
 
     Row i of a chunk has the components ``found[ends[i - 1] : ends[i]]`` within `CUTOFF` nats of the
-    best by the approximate logarithms, which come last. The arrays are written anew for every chunk.
+    best by the approximate logarithms, which come last. The arrays are written anew for every
+    chunk.
     """
     table = mixture.affine_form
     chunks = row_chunks(len(x), 4 * table.shape[1], _CHUNK_BYTES)
@@ -197,9 +199,10 @@ def _shortlist(logs, cutoff, found, ends):  # type: ignore[no-untyped-def]
         ends[i] = n
 
 
-# The exponent is a sum of squares: reassociation into vector lanes loses nothing, and their order is
-# fixed by the compiled code. Indices rather than rows as arguments spare the cost of making views.
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+# The exponent is a sum of squares: reassociation into vector lanes loses nothing, and their order
+# is fixed by the compiled code. Indices rather than rows as arguments spare the cost of making
+# views.
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 def _weigh(lifted, i, found, start, end, log_scale, means, inverse, weight):  # type: ignore[no-untyped-def]
     """Write the posteriors of the components ``found[start:end]``; return the log-likelihood."""
     n_dims, top = means.shape[1], -1e300

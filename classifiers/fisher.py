@@ -30,8 +30,8 @@ def encode_fisher(
         u_k = sum_n q_nk (x_n - mu_k) / sigma_k / (N sqrt(w_k))
         v_k = sum_n q_nk ((x_n - mu_k)^2 / sigma_k^2 - 1) / (N sqrt(2 w_k))
 
-    and the vector is ``(u_1 ... u_K, v_1 ... v_K)``, then its signed power, then unit L2 norm ("improved"
-    Fisher vector [2]_). An empty bag encodes to zeros.
+    and the vector is ``(u_1 ... u_K, v_1 ... v_K)``, then its signed power, then unit L2 norm
+    ("improved" Fisher vector [2]_). An empty bag encodes to zeros.
 
     Parameters
     ----------
@@ -57,14 +57,15 @@ def encode_fisher(
 
     Notes
     -----
-    u is the gradient of the mean log-likelihood by the means, times ``sigma_k / sqrt(w_k)``; v that by
-    the deviations, times ``sigma_k / sqrt(2 w_k)``. The gradient by the priors is left out, as VLFeat
-    does. VLFeat also drops posteriors below 1e-6, here those below 1.2e-7 of the greatest. A component
-    of prior 0 contributes zeros.
+    u is the gradient of the mean log-likelihood by the means, times ``sigma_k / sqrt(w_k)``; v that
+    by the deviations, times ``sigma_k / sqrt(2 w_k)``. The gradient by the priors is left out, as
+    VLFeat does. VLFeat also drops posteriors below 1e-6, here those below 1.2e-7 of the greatest. A
+    component of prior 0 contributes zeros.
 
     References
     ----------
-    .. [1] Perronnin, Dance. Fisher kernels on visual vocabularies for image categorization. CVPR 2007.
+    .. [1] Perronnin, Dance. Fisher kernels on visual vocabularies for image categorization. CVPR
+       2007.
     .. [2] Perronnin, Sanchez, Mensink. Improving the Fisher kernel for large-scale image
        classification. ECCV 2010.
 

@@ -48,8 +48,8 @@ def normalise_scores(scores: ArrayLike, rule: Rule) -> Array:
     scores : array-like of shape (n, n_classes)
         Margins, logits or probabilities. Not modified.
     rule : {"raw", "l2", "softmax", "relu_l1"}
-        As they are; unit L2 norm; softmax; or negatives to 0 and then unit sum (rows without a positive
-        score become zeros).
+        As they are; unit L2 norm; softmax; or negatives to 0 and then unit sum (rows without a
+        positive score become zeros).
 
     Returns
     -------
@@ -111,10 +111,10 @@ def learn_weights(
     rule: Rule = "raw",
     n_steps: int = 20,
 ) -> Array:
-    """Find the weights whose fused scores are most accurate, on clips that no system was trained on.
+    """Find the weights whose fused scores are most accurate, on clips no system was trained on.
 
-    All weights that are multiples of ``1 / n_steps`` and sum to 1 are tried. Of equally accurate ones
-    the nearest to equal weights is taken, then the first in lexical order.
+    All weights that are multiples of ``1 / n_steps`` and sum to 1 are tried. Of equally accurate
+    ones the nearest to equal weights is taken, then the first in lexical order.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def _compositions(total: int, n_parts: int) -> Iterator[tuple[int, ...]]:
 
 
 class StackedSVM(ClassifierMixin, BaseEstimator):
-    """Classify by a linear SVM on the softmax scores of several systems, stacked after L2 normalisation.
+    """Classify by a linear SVM on the stacked, L2-normalised softmax scores of several systems.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ class StackedSVM(ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, systems: Sequence[ArrayLike]) -> Array:
-        """Return the margin of each clip for each class: (n, n_classes), in the order of `classes_`."""
+        """Return the margin of each clip for each class: (n, n_classes), as `classes_`."""
         return self.svm_.decision_function(self._stack(systems))
 
     def predict(self, systems: Sequence[ArrayLike]) -> Array:

@@ -45,13 +45,15 @@ def chi2_distances(x: Array, y: Array) -> Array:
 
 @njit(cache=True, nogil=True)
 def _fill_chi2(a, b, out):  # type: ignore[no-untyped-def]
-    for i in range(len(a)):
-        for j in range(len(b)):
-            out[i, j] = _chi2(a[i], b[j])
+    for start in range(0, len(b), 16):  # some rows of b stay in cache while a passes by
+        for i in range(len(a)):
+            for j in range(start, min(start + 16, len(b))):
+                out[i, j] = _chi2(a[i], b[j])
 
 
 # All terms are >= 0, so reassociation into vector lanes loses nothing; the lanes' order is fixed.
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "arcp"})
+# With Python's error model the test for a zero divisor would keep the loop from vector lanes.
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 def _chi2(a, b):  # type: ignore[no-untyped-def]
     total = np.float32(0.0)
     for d in range(len(a)):

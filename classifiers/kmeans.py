@@ -1,8 +1,8 @@
 """k-means as functions of one sample: seeding, assignment, iterations.
 
-Distances are float32 and expanded, ``|x|^2 - 2 x.c + |c|^2``, about the mean of the codewords, so that
-they keep their precision whatever the origin of the data. The products with all codewords run on the
-CPU (numpy) or on a torch device; sums are float64.
+Distances are float32 and expanded, ``|x|^2 - 2 x.c + |c|^2``, about the mean of the codewords, so
+that they keep their precision whatever the origin of the data. The products with all codewords run
+on the CPU (numpy) or on a torch device; sums are float64.
 """
 
 from collections.abc import Callable
@@ -80,7 +80,7 @@ def squared_to_all(x: Array, codewords: Array) -> Array:
 
 
 def squared_distances(x: Array, codewords: Array, labels: Array) -> Array:
-    """Return the squared distance of each row to the codeword that its label names: (N,) float64."""
+    """Return the squared distance of each row to the codeword of its label: (N,) float64."""
     distances = np.empty(len(x))
     _measure(x, codewords, labels, distances)
     return distances
@@ -108,7 +108,7 @@ def _matcher(table: Array, device: str) -> Callable[[Array], tuple[Array, Array]
 
 
 def seed_plus_plus(x: Array, n_words: int, rng: np.random.Generator, device: str = "cpu") -> Array:
-    """Choose rows by k-means++, in proportion to their squared distances to the seeds before them.
+    """Choose rows by k-means++: in proportion to squared distances to the seeds before.
 
     Parameters
     ----------
@@ -187,9 +187,9 @@ def lloyd(
 
     Notes
     -----
-    Where K is large, up to ten passes lie between two exact ones that compare a row only with the 48
-    codewords nearest to its own. They too lower the inertia at every step; the inertia reported, and
-    the decision to stop, come from exact passes.
+    Where K is large, up to ten passes lie between two exact ones that compare a row only with the
+    48 codewords nearest to its own. They too lower the inertia at every step; the inertia reported,
+    and the decision to stop, come from exact passes.
 
     References
     ----------
@@ -213,7 +213,7 @@ def lloyd(
 
 
 def _refine(x: Array, codewords: Array, labels: Array, distances: Array, tol: float) -> Array:
-    """Pass over the rows against the neighbours of their codewords; labels, distances are updated."""
+    """Pass over the rows against the neighbours of their codewords, updating labels, distances."""
     neighbours = _neighbours(codewords)
     inertia = float(distances.sum())
     for _ in range(_LOCAL_PASSES):
@@ -249,7 +249,8 @@ def _means(x: Array, labels: Array, distances: Array, n_words: int) -> Array:
     return means
 
 
-# A sum of squares loses nothing to reassociation, which the vector lanes need; their order is fixed.
+# A sum of squares loses nothing to reassociation, which the vector lanes need; their order is
+# fixed.
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
 def _squared(a, b):  # type: ignore[no-untyped-def]
     total = np.float32(0.0)
@@ -297,7 +298,7 @@ def kmeans(
     seed: np.random.SeedSequence,
     device: str = "cpu",
 ) -> KMeansResult:
-    """Run seeding and Lloyd `n_init` times and keep the run of least inertia (the first of equals)."""
+    """Run seeding and Lloyd `n_init` times; keep the run of least inertia, the first of equals."""
     origin = x.mean(axis=0, dtype=np.float64).astype(np.float32)
     centred = x - origin
     best = KMeansResult(centred[:0], np.inf, 0)

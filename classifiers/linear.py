@@ -22,8 +22,8 @@ def accumulate_gram(blocks: Iterable[Array]) -> Array:
     Parameters
     ----------
     blocks : iterable of (n, d) arrays
-        Columns of one (n, D) matrix, in any cut; float32 blocks are multiplied in float32 and summed
-        in float64. Not modified.
+        Columns of one (n, D) matrix, in any cut; float32 blocks are multiplied in float32 and
+        summed in float64. Not modified.
 
     Returns
     -------

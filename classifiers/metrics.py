@@ -68,8 +68,8 @@ def mean_class_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 def average_precision(relevant: ArrayLike, scores: ArrayLike) -> float:
     """Return the area under the precision-recall steps of one class, in 0..1.
 
-    ``sum_t (recall_t - recall_(t-1)) precision_t`` over the distinct scores t from the highest down:
-    clips of equal score count together.
+    ``sum_t (recall_t - recall_(t-1)) precision_t`` over the distinct scores t from the highest
+    down: clips of equal score count together.
 
     Parameters
     ----------

@@ -20,8 +20,8 @@ class DiagonalGMM(BaseEstimator):
     """Fit a mixture of Gaussians with diagonal covariances by EM.
 
     EM starts from k-means clusters. A variance never falls below `variance_floor` times that of the
-    whole sample in its dimension. A component that holds less than a thousandth of a descriptor starts
-    anew at the descriptor of least likelihood, with the variances of the whole sample.
+    whole sample in its dimension. A component that holds less than a thousandth of a descriptor
+    starts anew at the descriptor of least likelihood, with the variances of the whole sample.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ class DiagonalGMM(BaseEstimator):
     max_iter : int
         The most EM iterations of one start.
     tol : float
-        A start ends when an iteration changes the mean log-likelihood by less than this, in nats per
-        descriptor.
+        A start ends when an iteration changes the mean log-likelihood by less than this, in nats
+        per descriptor.
     variance_floor : float
         Relative to the variance of the sample. A constant dimension counts as one of a millionth of
         the mean variance.
@@ -56,7 +56,8 @@ class DiagonalGMM(BaseEstimator):
 
     References
     ----------
-    .. [1] Dempster, Laird, Rubin. Maximum likelihood from incomplete data via the EM algorithm. JRSS B
+    .. [1] Dempster, Laird, Rubin. Maximum likelihood from incomplete data via the EM algorithm.
+       JRSS B
        1977.
 
     Examples

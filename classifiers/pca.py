@@ -36,7 +36,8 @@ class PCA(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    `fit` reads its bags once and holds D x D sums only. A transform of a bag is one float32 product.
+    `fit` reads its bags once and holds D x D sums only. A transform of a bag is one float32
+    product.
 
     Examples
     --------
@@ -101,7 +102,7 @@ class PCA(TransformerMixin, BaseEstimator):
 
 
 def _moments(bags: Iterable[Array] | Array) -> tuple[Array, Array]:
-    """Return the mean (D,) and covariance (D, D) of all descriptors, in one pass about the first bag's mean."""
+    """Return the mean (D,) and covariance (D, D), in one pass about the first bag's mean."""
     n_rows, origin, first, second = 0, np.empty(0), np.empty(0), np.empty(0)
     for bag in iter_bags(bags):
         if not len(bag):
@@ -123,7 +124,7 @@ def _resolve(n_dims: float, available: int) -> int:
     kept = max(1, int(n_dims * available)) if 0 < n_dims < 1 else int(n_dims)
     if not 1 <= kept <= available:
         raise ValueError(
-            f"n_dims={n_dims} of descriptors with {available} dimensions: give 1..{available}, or a "
-            "part of them between 0 and 1"
+            f"n_dims={n_dims} of descriptors with {available} dimensions: give 1..{available}, "
+            "or a part of them between 0 and 1"
         )
     return kept

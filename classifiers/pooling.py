@@ -24,8 +24,8 @@ def pool_max(x: Array) -> Array:
 def pool_segments(x: Array, n_segments: int = 3) -> Array:
     """Return the mean of the means of `n_segments` equal stretches of time.
 
-    Row i of (T, D) features, in order of time, belongs to segment ``floor(i n_segments / T)``; segments
-    without a row (T < n_segments) do not count.
+    Row i of (T, D) features, in order of time, belongs to segment ``floor(i n_segments / T)``;
+    segments without a row (T < n_segments) do not count.
 
     References
     ----------

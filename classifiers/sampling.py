@@ -10,6 +10,8 @@ import numpy as np
 
 from cinefeat.classifiers.types import Array, RandomState
 
+_ONLY = ""  # the channel of bags that are plain arrays
+
 
 @overload
 def reservoir_sample(
@@ -43,8 +45,8 @@ def reservoir_sample(
     Parameters
     ----------
     bags : iterable of (N_i, D) arrays, or of mappings from channel name to (N_i, D_c) arrays
-        Read once, in order; N_i may be 0. With mappings, every channel of a bag has the same N_i, and
-        the same rows are drawn from each. Not modified.
+        Read once, in order; N_i may be 0. With mappings, every channel of a bag has the same N_i,
+        and the same rows are drawn from each. Not modified.
     n_samples : int
         The most rows to keep, >= 1. Fewer are returned when the stream has fewer.
     random_state : int, Generator, RandomState or None
@@ -79,10 +81,10 @@ def reservoir_sample(
         raise ValueError(f"n_samples={n_samples}: a sample holds at least one row")
     rng = np.random.default_rng(random_state)
     sample: dict[str, Array] = {}
-    n_seen, single = 0, False
+    n_seen = 0
     for bag in bags:
-        single = not isinstance(bag, Mapping)
-        channels = {"": np.asarray(bag)} if single else {k: np.asarray(v) for k, v in bag.items()}  # type: ignore[union-attr]
+        named = bag if isinstance(bag, Mapping) else {_ONLY: bag}
+        channels = {name: np.asarray(array) for name, array in named.items()}
         n_rows = _common_length(channels)
         if not sample:
             n_samples = _affordable(channels, n_samples, max_bytes)
@@ -93,7 +95,7 @@ def reservoir_sample(
     if not sample:
         raise ValueError("there is no bag to sample from")
     kept = {k: v[:n_seen] for k, v in sample.items()}
-    return kept[""] if single else kept
+    return kept.get(_ONLY, kept)
 
 
 def _common_length(channels: Mapping[str, Array]) -> int:

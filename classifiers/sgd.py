@@ -81,7 +81,7 @@ class SGDSVM(ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, X: ArrayLike) -> Array:
-        """Return the margin of each row for each class: (n, n_classes), in the order of `classes_`."""
+        """Return the margin of each row for each class: (n, n_classes), as `classes_`."""
         return linear_scores(checked_features(self, X), self.coef_, self.intercept_)
 
     def predict(self, X: ArrayLike) -> Array:

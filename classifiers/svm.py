@@ -20,7 +20,8 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
     """Classify by one-vs-rest linear SVMs, the highest margin winning.
 
     Class c minimises ``|w|^2 / 2 + b^2 / 2 + C sum_i loss(1 - s_i (w.x_i + b))``: the intercept is
-    penalised as liblinear does it (``LinearSVC`` with ``intercept_scaling=1`` has the same optimum).
+    penalised as liblinear does it (``LinearSVC`` with ``intercept_scaling=1`` has the same
+    optimum).
 
     Parameters
     ----------
@@ -101,7 +102,8 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
 
         Notes
         -----
-        Memory 12 n^2 + 8 n n_classes bytes beside a block and the weights; `solver` is not consulted.
+        Memory 12 n^2 + 8 n n_classes bytes beside a block and the weights; `solver` is not
+        consulted.
         """
         self.classes_, index = encode_labels(y)
         check_choice("loss", self.loss, ("hinge", "squared_hinge"))
@@ -136,7 +138,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, X: ArrayLike) -> Array:
-        """Return the margin of each row for each class: (n, n_classes), in the order of `classes_`."""
+        """Return the margin of each row for each class: (n, n_classes), as `classes_`."""
         return linear_scores(checked_features(self, X), self.coef_, self.intercept_)
 
     def predict(self, X: ArrayLike) -> Array:
@@ -234,7 +236,7 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
         return np.asarray(x, np.float64)
 
     def decision_function(self, X: ArrayLike) -> Array:
-        """Return the margin of each row for each class: (n, n_classes), in the order of `classes_`."""
+        """Return the margin of each row for each class: (n, n_classes), as `classes_`."""
         kernel = self._kernel_to_support(checked_features(self, X))
         return linear_scores(kernel, self.dual_coef_, self.intercept_)
 
@@ -259,7 +261,7 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
 
 
 def encode_labels(y: ArrayLike) -> tuple[Array, Array]:
-    """Return the sorted labels (n_classes,) and the index of each row's label among them (n,)."""
+    """Return the sorted labels (n_classes,) and the place of each row's among them (n,)."""
     check_classification_targets(y)
     classes, index = np.unique(np.asarray(y), return_inverse=True)
     if len(classes) < 2:

@@ -29,8 +29,8 @@ def encode_vlad(
 
     Each descriptor goes to its nearest codeword (ties to the lower index) and the residuals
     ``x - codeword`` are summed per codeword. The sums are normalised in this order: each codeword's
-    block to unit L2 norm (`intra_norm`), the signed power of every component, the whole vector to unit
-    L2 norm. A block that received no descriptor, and a bag with none, encode to zeros.
+    block to unit L2 norm (`intra_norm`), the signed power of every component, the whole vector to
+    unit L2 norm. A block that received no descriptor, and a bag with none, encode to zeros.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def encode_vlad(
 
     Examples
     --------
-    Two codewords on a line. The descriptor at 1 is nearest the first, the one at 7 the second, so the
-    residuals are +1 and -3:
+    Two codewords on a line. The descriptor at 1 is nearest the first, the one at 7 the second, so
+    the residuals are +1 and -3:
 
     >>> x, codewords = np.array([[1.0], [7.0]]), np.array([[0.0], [10.0]])
     >>> encode_vlad(x, codewords, intra_norm=False, power=1).round(3)
