@@ -26,6 +26,8 @@ COMMANDS = {
     "status": ("status", "Show what is done, failed and missing."),
     "recipes": ("recipes", "List the shipped recipes, or print one."),
     "describe": ("inspect", "Say in words what is in an HDF5 file."),
+    "export-flow": ("interchange", "Write stored flow as images or .flo files."),
+    "import-flow": ("interchange", "Take flow from the files of another program."),
     "pack": ("pack", "Join one stage's products into one HDF5 file."),
     "verify": ("inspect", "Check that every file of a store is whole and what it claims to be."),
     "demo": ("scan", "Write a small synthetic action data set."),
@@ -43,7 +45,7 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"cinefeat.pipeline.commands.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

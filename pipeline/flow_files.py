@@ -160,7 +160,7 @@ def decode_image(data: bytes) -> Uint8:
         raise ValueError(
             f"has shape {image.shape} and dtype {image.dtype}; flow images are grey, of 8 bits"
         )
-    return image.astype(np.uint8, copy=False)
+    return np.asarray(image, np.uint8)
 
 
 def write_flow_folder(folder: Path, fields: Iterable[NDArray], layout: FlowLayout) -> int:

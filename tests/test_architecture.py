@@ -119,7 +119,7 @@ def test_a_stage_needs_only_earlier_stages_and_has_a_table_and_a_function() -> N
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_for_each_option(name: str) -> None:
     module = importlib.import_module(f"cinefeat.pipeline.commands.{COMMANDS[name][0]}")
-    command = getattr(module, name)
+    command = getattr(module, name.replace("-", "_"))
     assert command.help
     for parameter in command.params:
         if parameter.param_type_name == "option":

@@ -19,8 +19,8 @@ from cinefeat.pipeline.stages import STAGES, depends_on_fold
 STAGE_NAMES = ", ".join(stage.name for stage in STAGES)
 _log = logging.getLogger(__name__)
 
-_SHARED = (
-    click.argument("recipe"),
+_RECIPE = (click.argument("recipe"),)
+_CLIPS = (
     click.option(
         "--videos",
         type=click.Path(path_type=Path),
@@ -38,17 +38,21 @@ _SHARED = (
         required=True,
         help="Folder of all products; made if it is not there.",
     ),
+)
+_PROTOCOL = (
     click.option(
         "--protocol",
         help="split, leave-one-group-out, ucf101:1..3, hmdb51:1..3 or k-fold:K (by group). "
         "Default: split if the manifest has one, else leave-one-group-out.",
     ),
 )
-_COMPUTE = (
+_WORKERS = (
     click.option("--shard", help="I/N: only the clips of shard I of N (I from 0 to N-1)."),
     click.option(
         "--jobs", type=click.IntRange(min=1), help="Worker processes. Default: one per processor."
     ),
+)
+_DEVICE = (
     click.option(
         "--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda or cuda:K."
     ),
@@ -57,14 +61,26 @@ _COMPUTE = (
 
 def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which recipe, which clips, which store and which protocol."""
-    for decorate in reversed(_SHARED):
-        command = decorate(command)
-    return command
+    return _decorated(command, _RECIPE + _CLIPS + _PROTOCOL)
+
+
+def clip_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which recipe, clips and store, where nothing is learned."""
+    return _decorated(command, _RECIPE + _CLIPS)
 
 
 def compute_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say how much to compute, and with what."""
-    for decorate in reversed(_COMPUTE):
+    return _decorated(command, _WORKERS + _DEVICE)
+
+
+def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which share of the clips, in how many processes."""
+    return _decorated(command, _WORKERS)
+
+
+def _decorated(command: Callable[..., Any], options: tuple[Any, ...]) -> Callable[..., Any]:
+    for decorate in reversed(options):
         command = decorate(command)
     return command
 

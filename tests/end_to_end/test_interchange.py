@@ -1,0 +1,234 @@
+"""Files of other programs: out of a store and into another, through the command line."""
+
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from synthetic import moving_square, write_video
+
+from cinefeat.extractors import decode_tsn
+from cinefeat.pipeline.cli import main
+from cinefeat.pipeline.flow_files import open_flow_folder
+from cinefeat.pipeline.stages.flow import read_fields
+
+pytestmark = pytest.mark.xdist_group("end_to_end")
+
+COMPUTED = """
+name = "computed"
+title = "Flow of our own"
+source = "test"
+[flow]
+preset = "fast"
+warped = true
+"""
+IMPORTED = """
+name = "imported"
+title = "Flow of another program"
+source = "test"
+[flow]
+method = "imported"
+name = "test"
+"""
+CLIPS = ("wave/a", "wave/b")
+N_FRAMES, HEIGHT, WIDTH = 6, 48, 64
+HALF_STEP = 20 / 255  # pixels
+
+
+def cinefeat(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return int(stop.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips, recipes, and a store with their computed flow."""
+    folder = tmp_path_factory.mktemp("interchange")
+    for i, clip in enumerate(CLIPS):
+        frames, _ = moving_square(N_FRAMES, HEIGHT, WIDTH, velocity=(2 - 3 * i, 1), seed=i)
+        write_video(folder / f"videos/{clip}.avi", frames)
+    (folder / "computed.toml").write_text(COMPUTED)
+    (folder / "imported.toml").write_text(IMPORTED)
+    done = cinefeat("stage", "flow", folder / "computed.toml", "--videos", folder / "videos",
+                    "--store", folder / "store", "--jobs", 1)  # fmt: skip
+    assert done == 0
+    return folder
+
+
+def export(work: Path, name: str, *options: object) -> Path:
+    if not (work / name).exists():
+        assert cinefeat("export-flow", work / "computed.toml", "--store", work / "store",
+                        "-o", work / name, "--jobs", 1, *options) == 0  # fmt: skip
+    return work / name
+
+
+def bring_in(work: Path, source: Path, store: str, *options: object, changes: str = "") -> int:
+    (work / f"{store}.toml").write_text(IMPORTED + changes)
+    return cinefeat("import-flow", source, work / f"{store}.toml", "--jobs", 1,
+                    "--manifest", work / "store/manifest.csv", "--store", work / store, *options)  # fmt: skip
+
+
+def product(store: Path, clip: str) -> Path:
+    (path,) = store.glob(f"flow/*/{clip}.h5")
+    return path
+
+
+def fields(store: Path, clip: str, name: str = "flow") -> np.ndarray:
+    return np.stack(list(read_fields(product(store, clip), name)))
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize(
+    "kind, mean, largest",
+    [("flo", 0, 0), ("png", HALF_STEP, HALF_STEP), ("jpg", 2 * HALF_STEP, 32 * HALF_STEP)],
+)
+def test_flow_comes_back_from_each_format(
+    work: Path, clip: str, kind: str, mean: float, largest: float
+) -> None:
+    source = export(work, f"as_{kind}", "--format", kind)
+    changes = 'storage = "uint8"\n' if kind == "flo" else ""
+    assert bring_in(work, source, f"from_{kind}", changes=changes) == 0
+    before, after = fields(work / "store", clip), fields(work / f"from_{kind}", clip)
+    error = np.abs(after - before)
+    assert error.mean() <= mean + 1e-5
+    assert error.max() <= largest + 1e-5
+    assert np.abs(before).max() > 0.9
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+def test_codes_of_images_are_kept_and_say_where_zero_is(work: Path, clip: str) -> None:
+    source = export(work, "as_png", "--format", "png")
+    bring_in(work, source, "from_png")
+    folder = open_flow_folder(source / clip)
+    with h5py.File(product(work / "from_png", clip)) as file:
+        codes, attrs = file["flow"][:], dict(file["flow"].attrs)
+    assert (attrs["zero"], attrs["bound"]) == (127.5, 20.0)
+    np.testing.assert_array_equal(codes, [folder.read(i) for i in range(N_FRAMES - 1)])
+    np.testing.assert_array_equal(decode_tsn(codes), fields(work / "from_png", clip))
+
+
+def test_an_imported_product_has_what_a_computed_one_has(work: Path) -> None:
+    bring_in(work, export(work, "as_png", "--format", "png"), "from_png")
+    paths = (product(work / store, CLIPS[0]) for store in ("store", "from_png"))
+    computed, imported = (h5py.File(path) for path in paths)
+    with computed, imported:
+        assert set(imported.attrs) == set(computed.attrs)
+        assert imported.attrs["source_sha256"] == computed.attrs["source_sha256"]
+        assert imported.attrs["frames_decoded"] == N_FRAMES
+        for name in ("frame", "seconds"):
+            np.testing.assert_array_equal(imported[name][:], computed[name][:])
+    assert cinefeat("verify", "--store", work / "from_png") == 0
+
+
+def test_imported_codes_are_exported_as_they_came(work: Path) -> None:
+    source = export(work, "as_png", "--format", "png")
+    bring_in(work, source, "from_png")
+    done = cinefeat("export-flow", work / "from_png.toml", "--store", work / "from_png",
+                    "--manifest", work / "store/manifest.csv", "-o", work / "again", "--format", "png")  # fmt: skip
+    assert done == 0
+    for path in source.rglob("*.png"):
+        assert (work / "again" / path.relative_to(source)).read_bytes() == path.read_bytes()
+
+
+def test_warped_flow_goes_out_and_in_beside_the_flow(work: Path) -> None:
+    flow = export(work, "as_flo", "--format", "flo")
+    warped = export(work, "warped_flo", "--format", "flo", "--which", "warped_flow")
+    changes = 'warped = true\nstorage = "uint8"\n'
+    assert bring_in(work, flow, "both", "--warped", warped, changes=changes) == 0
+    for name in ("flow", "warped_flow"):
+        np.testing.assert_allclose(
+            fields(work / "both", CLIPS[0], name), fields(work / "store", CLIPS[0], name), atol=1e-5
+        )
+
+
+def test_a_second_export_writes_nothing_and_another_one_goes_elsewhere(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = export(work, "as_png", "--format", "png")
+    before = {path: path.stat().st_mtime_ns for path in source.rglob("*")}
+    same = ("export-flow", work / "computed.toml", "--store", work / "store", "-o", source)
+    assert cinefeat(*same, "--format", "png") == 0
+    assert {path: path.stat().st_mtime_ns for path in source.rglob("*")} == before
+    assert cinefeat(*same, "--format", "png", "--bound", 15) == 2
+    assert "another recipe or with other options" in capsys.readouterr().err
+    assert cinefeat(*same[:-1], work / "videos") == 2
+    assert "holds something else" in capsys.readouterr().err
+
+
+def test_a_clip_that_was_lost_is_written_again(work: Path) -> None:
+    source = export(work, "as_png", "--format", "png")
+    shutil.copytree(source, work / "lost")
+    shutil.rmtree(work / "lost" / CLIPS[1])
+    cinefeat("export-flow", work / "computed.toml", "--store", work / "store",
+             "-o", work / "lost", "--format", "png", "--jobs", 1)  # fmt: skip
+    names = {path.relative_to(work / "lost") for path in (work / "lost").rglob("*")}
+    assert names == {path.relative_to(source) for path in source.rglob("*")}
+
+
+def test_a_clip_without_files_costs_that_clip_and_can_follow(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = export(work, "as_png", "--format", "png")
+    shutil.copytree(source, work / "half")
+    shutil.rmtree(work / "half" / CLIPS[1])
+    (work / "half" / CLIPS[0] / "flow_x_00005.png").unlink()
+    (work / "half" / CLIPS[0] / "flow_y_00005.png").unlink()
+    assert bring_in(work, work / "half", "halved") == 1
+    ledger = (work / "halved/failures.csv").read_text()
+    assert "has 4 fields; the video has 6 frames" in ledger
+    assert "no files such as flow_x_00001.jpg" in ledger
+    assert bring_in(work, source, "halved") == 0
+    assert "2 clips imported" in capsys.readouterr().out
+
+
+def test_the_flow_stage_of_a_clip_that_was_not_imported_names_the_command(work: Path) -> None:
+    done = cinefeat("stage", "flow", work / "imported.toml", "--videos", work / "videos",
+                    "--store", work / "none", "--jobs", 1)  # fmt: skip
+    assert done == 1
+    assert "cinefeat import-flow DIR RECIPE" in (work / "none/failures.csv").read_text()
+
+
+def test_a_clip_whose_flow_failed_is_told_when_exporting(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(work / "store", work / "one_only")
+    product(work / "one_only", CLIPS[0]).unlink()
+    done = cinefeat("export-flow", work / "computed.toml", "--store", work / "one_only",
+                    "--manifest", work / "store/manifest.csv", "-o", work / "one_out", "--jobs", 1)  # fmt: skip
+    assert done == 1
+    assert "wave/a: stage flow has not been run for it" in capsys.readouterr().err
+    assert not (work / "one_out" / CLIPS[0]).exists()
+    assert (work / "one_out" / CLIPS[1]).is_dir()
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["export-flow", "computed.toml", "--format", "flo", "--bound", "9"], "--bound goes with"),
+        (["export-flow", "computed.toml", "--format", "png", "--quality", "9"], "--quality goes"),
+        (["export-flow", "plain.toml", "--which", "warped_flow"], "stores no warped_flow"),
+        (["export-flow", "cuboids-bow"], "has no stage 'flow'"),
+        (["export-flow", "plain.toml"], "stage flow has no products yet"),
+        (["import-flow", "videos", "computed.toml"], "does not import its flow"),
+        (["import-flow", "videos", "imported.toml", "--warped", "videos"], "--warped DIR goes"),
+        (["import-flow", "as_jpg", "other_bound.toml"], "was written with bound 20.0"),
+        (["import-flow", "nowhere", "imported.toml"], "nowhere is not a folder"),
+    ],
+)
+def test_bad_requests_exit_with_2_and_one_sentence(
+    work: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    export(work, "as_jpg", "--format", "jpg")
+    monkeypatch.chdir(work)
+    Path("plain.toml").write_text(COMPUTED.replace("true", "false"))
+    Path("other_bound.toml").write_text(IMPORTED + "bound = 15.0\n")
+    output = ["-o", "unused"] if arguments[0].startswith("export") else []
+    assert cinefeat(*arguments, "--store", "store", *output) == 2
+    assert sentence in capsys.readouterr().err
+    assert not Path("unused").exists()
