@@ -28,6 +28,8 @@ COMMANDS = {
     "describe": ("inspect", "Say in words what is in an HDF5 file."),
     "export-flow": ("interchange", "Write stored flow as images or .flo files."),
     "import-flow": ("interchange", "Take flow from the files of another program."),
+    "export-idt": ("interchange", "Write trajectories as the text of the authors' program."),
+    "import-idt": ("interchange", "Take trajectories from the text of the authors' program."),
     "pack": ("pack", "Join one stage's products into one HDF5 file."),
     "verify": ("inspect", "Check that every file of a store is whole and what it claims to be."),
     "demo": ("scan", "Write a small synthetic action data set."),

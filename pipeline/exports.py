@@ -15,6 +15,7 @@ import numpy as np
 from cinefeat.extractors import encode_tsn
 from cinefeat.pipeline.errors import ClipError, InputError
 from cinefeat.pipeline.flow_files import FlowLayout, write_flow_folder
+from cinefeat.pipeline.idt_files import WIDTHS, write_idt_file
 from cinefeat.pipeline.recipe import canonical
 from cinefeat.pipeline.stages.flow import ZERO, ZERO_OF_IMAGES, coding_of, read_fields
 from cinefeat.pipeline.store import iter_rows, write_text
@@ -41,6 +42,14 @@ class FlowExport:
     which: str
     bound: float
     layout: FlowLayout
+
+
+@dataclass(frozen=True)
+class TrajectoryExport:
+    """The trajectories of one clip to write: the describe stage's product, and the text file."""
+
+    product: Path
+    target: Path
 
 
 def claim_folder(folder: Path, identity: dict[str, Any]) -> None:
@@ -87,6 +96,16 @@ def export_flow(export: FlowExport) -> None:
         else:
             fields = image_codes(export.product, export.which, export.bound)
         write_flow_folder(export.target, fields, export.layout)
+    except InputError as error:  # a damaged product is this clip's misfortune alone
+        raise ClipError(str(error)) from error
+
+
+def export_trajectories(export: TrajectoryExport) -> None:
+    """Write the trajectories of one clip; called in a worker process."""
+    try:
+        columns = (iter_rows(export.product, name, block=1024) for name in WIDTHS)
+        rows = (dict(zip(WIDTHS, row, strict=True)) for row in zip(*columns, strict=True))
+        write_idt_file(export.target, rows)
     except InputError as error:  # a damaged product is this clip's misfortune alone
         raise ClipError(str(error)) from error
 

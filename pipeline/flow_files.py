@@ -251,7 +251,8 @@ def _read_field(folder: Path, kind: str, number: str) -> Uint8 | Float32:
     x, y = parts
     if x.shape != y.shape:
         raise ClipError(f"{folder}: the x and y images of field {int(number)} differ in size")
-    return np.stack([x, y], axis=-1)
+    field: Uint8 = np.stack([x, y], axis=-1)
+    return field
 
 
 def _read(path: Path) -> Uint8 | Float32:

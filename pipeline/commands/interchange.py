@@ -16,7 +16,12 @@ from cinefeat.pipeline.commands.options import (
 )
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.recipe import load_recipe
-from cinefeat.pipeline.settings import ImportedFlowSettings, Recipe
+from cinefeat.pipeline.settings import (
+    ImportedFlowSettings,
+    ImportedTrajectorySettings,
+    Recipe,
+    TrajectorySettings,
+)
 
 if TYPE_CHECKING:
     from cinefeat.pipeline.workers import Task
@@ -155,6 +160,69 @@ def import_flow(source: Path, recipe: str, warped: Path | None, **options: Any) 
                 f"{settings.bound}"
             )
     return _import(chosen, "flow", sources, **options)
+
+
+@click.command()
+@clip_options
+@worker_options
+@click.option("-o", "--output", type=_folder, required=True, help="Folder to write; new or empty.")
+@click.option("--gzip", "compress", is_flag=True, help="Write CLIP.txt.gz instead of CLIP.txt.")
+def export_idt(recipe: str, output: Path, compress: bool, **options: Any) -> int:
+    """Write the trajectories of RECIPE as text, in the layout of the authors' DT and iDT programs.
+
+    A clip becomes OUTPUT/CLIP.txt: a line of 436 numbers per trajectory, a tab after each. The first
+    ten and the order of the rows are exact; descriptors are stored as float16, which keeps 3 digits.
+    What is there already is not written again; a file that is there is whole.
+
+    \b
+    Example:
+      cinefeat export-idt idt-fv --store store -o idt_text --gzip
+    """
+    from cinefeat.pipeline.exports import TrajectoryExport
+    from cinefeat.pipeline.idt_files import SUFFIXES
+    from cinefeat.pipeline.workers import Task
+
+    chosen = _upstream(load_recipe(recipe), "describe")
+    if not isinstance(chosen.describe, TrajectorySettings | ImportedTrajectorySettings):
+        raise InputError(f"recipe {chosen.name} describes clips by other means than trajectories")
+
+    def task(product: Path, target: Path, clip_id: str) -> "Task":
+        export = TrajectoryExport(product, target)
+        return Task("cinefeat.pipeline.exports:export_trajectories", export, clip_id)
+
+    suffix = SUFFIXES[compress]
+    return _export(chosen, "describe", output, suffix, {"format": suffix}, task, **options)
+
+
+@click.command()
+@click.argument("source", metavar="DIR", type=_folder)
+@clip_options
+@worker_options
+def import_idt(source: Path, recipe: str, **options: Any) -> int:
+    """Take the trajectories of RECIPE from the text of the authors' DT or iDT program in DIR.
+
+    The recipe says where the text comes from:
+
+    \b
+      [describe]
+      extractor = "imported-idt"
+      name = "iDT 1.0, with human boxes"   # free text, part of the products' identity
+
+    DIR has one file per clip of the manifest, CLIP.txt or CLIP.txt.gz, a line of 436 numbers per
+    trajectory. What follows in the recipe (fit, encode, train) then works as on our own. A clip that
+    was imported is not read again.
+
+    \b
+    Example:
+      cinefeat import-idt idt_text my.toml --manifest clips.csv --store store
+    """
+    chosen = load_recipe(recipe)
+    if not isinstance(chosen.describe, ImportedTrajectorySettings):
+        raise InputError(
+            f"recipe {chosen.name} does not import its trajectories: give it a table [describe] "
+            'with extractor = "imported-idt" and a name'
+        )
+    return _import(chosen, "describe", {"trajectories": source}, **options)
 
 
 def _upstream(recipe: Recipe, stage: str) -> Recipe:

@@ -1,5 +1,6 @@
 """Files of other programs: out of a store and into another, through the command line."""
 
+import gzip
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from synthetic import moving_square, write_video
 
 from cinefeat.extractors import decode_tsn
 from cinefeat.pipeline.cli import main
-from cinefeat.pipeline.flow_files import open_flow_folder
+from cinefeat.pipeline.flow_files import FlowLayout, open_flow_folder, write_flow_folder
 from cinefeat.pipeline.stages.flow import read_fields
 
 pytestmark = pytest.mark.xdist_group("end_to_end")
@@ -190,6 +191,29 @@ def test_the_flow_stage_of_a_clip_that_was_not_imported_names_the_command(work: 
     assert "cinefeat import-flow DIR RECIPE" in (work / "none/failures.csv").read_text()
 
 
+def test_flow_of_another_size_is_taken_but_not_for_trajectories(work: Path) -> None:
+    still = np.zeros((N_FRAMES - 1, HEIGHT // 2, WIDTH // 2, 2), np.float32)
+    for clip in CLIPS:
+        write_flow_folder(work / "small" / clip, still, FlowLayout("flo"))
+    changes = '[describe]\nextractor = "dense-trajectories"\n'
+    assert bring_in(work, work / "small", "from_small", changes=changes) == 0
+    assert fields(work / "from_small", CLIPS[0]).shape == still.shape
+    done = cinefeat("stage", "describe", work / "from_small.toml", "--store", work / "from_small",
+                    "--manifest", work / "store/manifest.csv", "--jobs", 1)  # fmt: skip
+    assert done == 1
+    ledger = (work / "from_small/failures.csv").read_text()
+    assert "the stored flow is of 32x24, the frames of 64x48" in ledger
+
+
+def test_a_step_that_half_precision_cannot_hold_costs_the_clip(work: Path) -> None:
+    wild = np.full((N_FRAMES - 1, HEIGHT, WIDTH, 2), 7e4, np.float32)
+    for clip, flow in zip(CLIPS, (wild, wild / 2), strict=True):
+        write_flow_folder(work / "wild" / clip, flow, FlowLayout("flo"))
+    assert bring_in(work, work / "wild", "from_wild") == 1
+    assert "steps above 65504 pixels" in (work / "from_wild/failures.csv").read_text()
+    assert fields(work / "from_wild", CLIPS[1]).max() == 35008  # the nearest float16
+
+
 def test_a_clip_whose_flow_failed_is_told_when_exporting(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,3 +256,102 @@ def test_bad_requests_exit_with_2_and_one_sentence(
     assert cinefeat(*arguments, "--store", "store", *output) == 2
     assert sentence in capsys.readouterr().err
     assert not Path("unused").exists()
+
+
+IDT = """
+name = "authors"
+title = "Trajectories of the authors' program"
+source = "test"
+[describe]
+extractor = "imported-idt"
+name = "DT, as released"
+"""
+
+
+@pytest.fixture(scope="module")
+def boxing(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
+    """The authors' clip with their own output, imported with each precision."""
+    folder = tmp_path_factory.mktemp("boxing")
+    reference = shared / "reference/idt"
+    for place in ("videos/box", "text/box"):
+        (folder / place).mkdir(parents=True)
+    shutil.copy(reference / "person01_boxing_d1_uncomp.avi", folder / "videos/box/d1.avi")
+    text = reference / "person01_boxing_d1.authors_dt.txt.gz"
+    shutil.copy(text, folder / "text/box/d1.txt.gz")
+    for precision in ("float16", "float32"):
+        (folder / f"{precision}.toml").write_text(f'{IDT}storage = "{precision}"\n')
+        assert cinefeat("import-idt", folder / "text", folder / f"{precision}.toml", "--jobs", 1,
+                        "--videos", folder / "videos", "--store", folder / precision) == 0  # fmt: skip
+    return folder
+
+
+def exported_text(boxing: Path, precision: str, *options: object) -> Path:
+    output = boxing / f"{precision}_text{len(options)}"
+    assert cinefeat("export-idt", boxing / f"{precision}.toml", "--store", boxing / precision,
+                    "-o", output, "--jobs", 1, *options) == 0  # fmt: skip
+    return output / ("box/d1.txt.gz" if options else "box/d1.txt")
+
+
+def test_the_authors_trajectories_become_a_product_of_the_describe_stage(boxing: Path) -> None:
+    (path,) = (boxing / "float16").glob("describe/*/box/d1.h5")
+    with h5py.File(path) as file:
+        kinds = {name: (len(array), str(array.dtype)) for name, array in file.items()}
+        elapsed = file["end_seconds"][:] - file["start_seconds"][:]
+        np.testing.assert_array_equal(file["positions"][:], file["info"][:, 7:10])
+        np.testing.assert_array_equal(file["end_frame"][:], file["info"][:, 0])
+    half = dict.fromkeys(["trajectory", "hog", "hof", "mbhx", "mbhy"], (2092, "float16"))
+    single = dict.fromkeys(["info", "positions"], (2092, "float32"))
+    frames = dict.fromkeys(["start_frame", "end_frame"], (2092, "int32"))
+    seconds = dict.fromkeys(["start_seconds", "end_seconds"], (2092, "float64"))
+    assert kinds == half | single | frames | seconds
+    np.testing.assert_allclose(elapsed, 15 / 25, atol=1e-6)
+
+
+def test_single_precision_gives_the_authors_text_back(boxing: Path) -> None:
+    text = gzip.decompress(exported_text(boxing, "float32", "--gzip").read_bytes())
+    assert text == gzip.decompress((boxing / "text/box/d1.txt.gz").read_bytes())
+
+
+def test_half_precision_costs_no_more_than_its_rounding(boxing: Path) -> None:
+    found = np.loadtxt(exported_text(boxing, "float16"))
+    expected = np.loadtxt(boxing / "text/box/d1.txt.gz")
+    np.testing.assert_array_equal(found[:, :10], expected[:, :10])
+    np.testing.assert_allclose(found[:, 10:], expected[:, 10:], rtol=2**-11, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "first, reason",
+    [("15", ""), ("360", "ends at frame 360; the video has frames 0 to 359"), ("14", "frame 14"),
+     ("15.5", "frame 15.5"), (None, "there is neither")],
+)  # fmt: skip
+def test_text_that_is_not_of_the_video_costs_that_clip(
+    boxing: Path, tmp_path: Path, first: str | None, reason: str
+) -> None:
+    if first is not None:
+        (tmp_path / "text/box").mkdir(parents=True)
+        (tmp_path / "text/box/d1.txt").write_text(first + "\t0.5" * 435 + "\n")
+    (tmp_path / "text").mkdir(exist_ok=True)
+    done = cinefeat("import-idt", tmp_path / "text", boxing / "float16.toml", "--jobs", 1,
+                    "--videos", boxing / "videos", "--store", tmp_path / "store")  # fmt: skip
+    assert done == bool(reason)
+    assert reason in (tmp_path / "store/failures.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["export-idt", "stip-bow", "-o", "unused"], "by other means than trajectories"),
+        (["export-idt", "computed.toml", "-o", "unused"], "has no stage 'describe'"),
+        (["import-idt", "videos", "computed.toml"], "does not import its trajectories"),
+    ],
+)
+def test_bad_requests_for_trajectories_exit_with_2(
+    work: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(work)
+    assert cinefeat(*arguments, "--store", "store") == 2
+    assert sentence in capsys.readouterr().err
