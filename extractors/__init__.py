@@ -40,6 +40,7 @@ _PUBLIC: dict[str, str] = {
     "flow_of_video": "flow",
     "mirror_descriptors": "mirror",
     "load_network": "networks",
+    "change_spec": "spec",
     "dense_starts": "sampling",
     "find_weights": "weights",
     "segment_starts": "sampling",

@@ -239,6 +239,10 @@ class EmbedSettings(Settings):
     crops: Literal[1, 10] = Field(
         default=1, description="centre, or corners and centre and mirrors, averaged"
     )
+    whole_frame: bool = Field(
+        default=False,
+        description="squeeze the whole frame into the crop's square, so that nothing is cut off",
+    )
     short_clips: Literal["repeat_last", "wrap", "error"] | None = Field(
         default=None, description="what becomes of a clip shorter than a window"
     )

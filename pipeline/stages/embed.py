@@ -15,7 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from cinefeat.extractors import dense_starts, load_network, segment_starts, window_indices
+from cinefeat.extractors import (
+    change_spec,
+    dense_starts,
+    load_network,
+    segment_starts,
+    window_indices,
+)
 from cinefeat.pipeline.errors import ClipError, InputError
 from cinefeat.pipeline.settings import EmbedSettings, NetworkSettings
 from cinefeat.pipeline.stages import Job
@@ -39,7 +45,7 @@ def run(job: Job, product: ProductWriter) -> None:
 def _embed(
     job: Job, entry: NetworkSettings, settings: EmbedSettings, product: ProductWriter
 ) -> None:
-    network = load_cached(entry.network, entry.weights, job.device)
+    network = load_cached(entry.network, entry.weights, job.device, settings.whole_frame)
     n_steps = count_frames(job) - network.spec.is_flow
     length = settings.window or network.spec.window
     policy = settings.short_clips or network.spec.short_clips
@@ -61,9 +67,13 @@ def _embed(
 
 
 @functools.lru_cache(maxsize=4)
-def load_cached(network: str, weights: str, device: str) -> Any:
-    """Load a network once per worker."""
-    return load_network(network, weights, device)
+def load_cached(network: str, weights: str, device: str, whole_frame: bool) -> Any:
+    """Load a network once per worker; with `whole_frame`, it takes frames squeezed, not cropped."""
+    loaded = load_network(network, weights, device)
+    if whole_frame:
+        side = loaded.spec.crop
+        loaded.spec = change_spec(loaded.spec, {"resize": [side, side]})
+    return loaded
 
 
 def window_starts(n_steps: int, length: int, settings: EmbedSettings, spec: Any) -> np.ndarray:
