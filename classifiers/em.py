@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 
 from cinefeat.classifiers.bags import row_chunks
+from cinefeat.classifiers.threads import map_blocks, row_blocks
 from cinefeat.classifiers.types import Array
 
 CUTOFF = 16.0  # nats below the best component where a posterior (< 1.2e-7) counts as zero
@@ -134,15 +135,21 @@ def posteriors(x: Array, mixture: Mixture) -> Array:
 
 def _moments_cpu(x: Array, mixture: Mixture) -> Moments:
     n_components, n_dims = mixture.means.shape
-    sums = np.zeros((n_components, 1 + 2 * n_dims))
     log_likelihood = np.empty(len(x))
-    for rows, lifted, found, ends, logs in _shortlists(x, mixture):
-        if ends[-1] > len(lifted) * max(_FEW, _DENSE * n_components):
-            centred, dense = lifted[:, n_dims:-1], logs[:, :n_components]
-            log_likelihood[rows] = _accumulate_dense(centred, dense, sums)
-        else:
-            _accumulate(lifted, found, ends, *mixture.standard_form, sums, log_likelihood[rows])
-    mass, first, second = np.split(sums, [1, 1 + n_dims], axis=1)
+
+    def sums_of(block: slice) -> Array:
+        sums = np.zeros((n_components, 1 + 2 * n_dims))
+        likelihood = log_likelihood[block]
+        for rows, lifted, found, ends, logs in _shortlists(x[block], mixture):
+            if ends[-1] > len(lifted) * max(_FEW, _DENSE * n_components):
+                centred, dense = lifted[:, n_dims:-1], logs[:, :n_components]
+                likelihood[rows] = _accumulate_dense(centred, dense, sums)
+            else:
+                _accumulate(lifted, found, ends, *mixture.standard_form, sums, likelihood[rows])
+        return sums
+
+    parts = map_blocks(sums_of, row_blocks(len(x)))
+    mass, first, second = np.split(np.sum(parts, axis=0), [1, 1 + n_dims], axis=1)
     return Moments(mass[:, 0], first, second, log_likelihood)
 
 

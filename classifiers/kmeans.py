@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from cinefeat.classifiers.bags import row_chunks
+from cinefeat.classifiers.threads import map_blocks
 from cinefeat.classifiers.types import Array
 
 _CHUNK_BYTES = {"cpu": 4 * 2**20}  # products of one chunk: on the CPU they should stay in cache
@@ -63,11 +64,14 @@ def _best(x: Array, codewords: Array, origin: Array, device: str) -> tuple[Array
     table = np.concatenate([centred.T, offset[None].astype(np.float32)])
     labels, scores = np.empty(len(x), np.int64), np.empty(len(x), np.float32)
     match = _matcher(table, device)
-    budget = _CHUNK_BYTES.get(device, _DEVICE_CHUNK_BYTES)
-    for rows in row_chunks(len(x), 4 * len(codewords), budget):
+
+    def fill(rows: slice) -> None:
         lifted = np.ones((rows.stop - rows.start, len(table)), np.float32)
-        lifted[:, :-1] = x[rows] - origin
+        np.subtract(x[rows], origin, out=lifted[:, :-1])
         labels[rows], scores[rows] = match(lifted)
+
+    budget = _CHUNK_BYTES.get(device, _DEVICE_CHUNK_BYTES)
+    map_blocks(fill, row_chunks(len(x), 4 * len(codewords), budget))
     return labels, scores
 
 
