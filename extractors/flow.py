@@ -33,7 +33,8 @@ def optical_flow_tvl1(
     The flow f = (u, v) and an illumination w minimise, summed over the pixels x of `prev`,
 
         weight (|grad u| + |grad v| + |grad w|)
-        + min_s  lambda |next(x + s) - prev(x) + gamma w| + |f - s|^2 / (2 theta),
+        + min over s, r of  lambda |next(x + s) - prev(x) + gamma r|
+                            + (|f - s|^2 + (w - r)^2) / (2 theta),
 
     the energy of Zach, Pock and Bischof [1]_ [2]_ with its auxiliary flow s, and with the
     illumination of [5]_. Where x + f lies outside the image there is no data term. From the

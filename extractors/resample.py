@@ -81,17 +81,22 @@ def _table(n_in: int, n_out: int, reach: float, kernel: Callable[[Float64], Floa
     return starts.astype(np.uint32), (weights / weights.sum(axis=0)).astype(np.float32)
 
 
-def resample(images: Float32, rows: AxisTable, columns: AxisTable) -> Float32:
-    """Apply one table down the rows and one across the columns of images (..., H, W), float32.
+def resample(
+    images: Float32, rows: AxisTable, columns: AxisTable, out: Float32 | None = None
+) -> Float32:
+    """Apply one table down the first axis and one across the last of images (H, ..., W), float32.
+
+    `out` (H', ..., W') may be wider than the columns' table; what is beyond is left alone.
 
     Examples
     --------
     >>> resample(np.float32([[1, 3]]), linear_table(1, 1), linear_table(2, 1)).tolist()
     [[2.0]]
     """
-    out = np.empty((*images.shape[:-2], len(rows[0]), len(columns[0])), np.float32)
-    flat = images.reshape(-1, *images.shape[-2:])
-    _resample(flat, *rows, *columns, out.reshape(-1, *out.shape[-2:]))
+    if out is None:
+        out = np.empty((len(rows[0]), *images.shape[1:-1], len(columns[0])), np.float32)
+    flat, flat_out = (array.reshape(len(array), -1, array.shape[-1]) for array in (images, out))
+    _resample(flat, *rows, *columns, flat_out)
     return out
 
 
@@ -118,13 +123,16 @@ def _resample(
     column_weights: Float32,
     out: Float32,
 ) -> None:
-    blended = np.empty(images.shape[2], np.float32)
-    for n in range(len(images)):
-        for y in range(out.shape[1]):
-            blended[:] = 0
-            for k in range(row_weights.shape[0]):
-                _add_scaled(blended, images[n, row_starts[y] + k], row_weights[k, y])
-            row = out[n, y]
+    n_fields, width = images.shape[1:]
+    blended = np.empty((n_fields, width), np.float32)
+    for y in range(len(row_starts)):
+        blended[:] = 0
+        for k in range(row_weights.shape[0]):
+            source = images[row_starts[y] + k]
+            _add_scaled(blended.ravel(), source.ravel(), row_weights[k, y])
+        for field in range(n_fields):
+            row = out[y, field, : len(column_starts)]
             row[:] = 0
             for k in range(column_weights.shape[0]):
-                _add_gathered(row, blended, column_starts, np.uint64(k), column_weights[k])
+                tap = np.uint64(k)
+                _add_gathered(row, blended[field], column_starts, tap, column_weights[k])

@@ -8,7 +8,6 @@ is the same definition for a device.
 import math
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -37,15 +36,6 @@ _MIN_BAND = 64  # rows: thinner bands would repeat too much of each other's work
 _ANTIALIAS = 0.6  # px of blur per level at zoom z: 0.6 sqrt(1 / z^2 - 1), as in IPOL 2013
 
 
-class DataTerm(NamedTuple):
-    """The linearised data term ``constant + gx u + gy v + gamma w`` of one level, each (H, W)."""
-
-    gx: Float32
-    gy: Float32
-    inverse: Float32  # of the squared slope, with the stiffness of theta; 0 outside the image
-    constant: Float32
-
-
 def flow_of_pair(
     prev: Float32, next: Float32, settings: FlowSettings, over_rows: OverRows | None = None
 ) -> Float32:
@@ -56,15 +46,13 @@ def flow_of_pair(
     share = over_rows or _all_rows
     sizes = level_sizes(prev.shape, settings)
     firsts, seconds = (build_pyramid(image, sizes, settings) for image in (prev, next))
-    n_fields = 3 if settings.gamma > 0 else 2
-    u = np.zeros((n_fields, *sizes[-1]), np.float32)
-    p = np.zeros((n_fields, 2, *sizes[-1]), np.float32)
+    u, p = _empty_solution(sizes[-1])
     for first, second in zip(reversed(firsts), reversed(seconds), strict=True):
-        if u.shape[1:] != first.shape:
+        if len(u) != len(first):
             u, p = _enlarge(u, p, first.shape)
         n_warps = settings.n_warps if first.shape == prev.shape else settings.n_coarse_warps
         _solve_level(first, second, u, p, n_warps, settings, share)
-    return np.ascontiguousarray(np.moveaxis(u[:2], 0, -1))
+    return np.ascontiguousarray(np.moveaxis(u[:, :2, :-1], 1, 2))
 
 
 def rows_in_threads(pool: Executor, n_threads: int) -> OverRows:
@@ -114,13 +102,23 @@ def _blur_to(image: Float32, size: Size, sigma: float) -> Float32:
     return resample(image, rows, columns)
 
 
+def _empty_solution(size: Size) -> tuple[Float32, Float32]:
+    """Return zero flow and duals in the layout of `tvl1_kernels.iterate`."""
+    height, width = size
+    u = np.zeros((height, 3, width + 1), np.float32)
+    return u, np.zeros((1 + height, 2, 3, width + 1), np.float32)
+
+
 def _enlarge(u: Float32, p: Float32, size: Size) -> tuple[Float32, Float32]:
     """Carry the solution of a level to the next finer one; displacements grow with the size."""
-    rows, columns = (linear_table(a, b) for a, b in zip(u.shape[1:], size, strict=True))
-    fine_u = resample(u, rows, columns)
-    fine_u[0] *= np.float32(size[1] / u.shape[2])
-    fine_u[1] *= np.float32(size[0] / u.shape[1])
-    return fine_u, resample(p, rows, columns)
+    height, width = u.shape[0], u.shape[2] - 1
+    rows, columns = linear_table(height, size[0]), linear_table(width, size[1])
+    fine_u, fine_p = _empty_solution(size)
+    resample(u, rows, columns, fine_u)
+    resample(p[1:], rows, columns, fine_p[1:])
+    fine_u[:, 0] *= np.float32(size[1] / width)
+    fine_u[:, 1] *= np.float32(size[0] / height)
+    return fine_u, fine_p
 
 
 def _solve_level(
@@ -133,21 +131,18 @@ def _solve_level(
     over_rows: OverRows,
 ) -> None:
     """Improve u and p in place by a number of warps and the iterations after each."""
-    data = DataTerm(*(np.empty_like(first) for _ in DataTerm._fields))
-    padded = pad_edge(second, 1, 2, 2)
-    weight = np.ones_like(first)
-    if settings.edge_decay > 0:
-        weight = edge_weights(first, np.float32(settings.edge_decay))
+    height, width = first.shape
+    data = np.empty((height, 4, width), np.float32)
+    padded = pad_edge(second[:, None], 0, width, 1, 2, 2)
+    weight = edge_weights(first, np.float32(settings.edge_decay))
     stiffness = np.float32(1 + settings.theta / settings.tau)
     gamma = np.float32(settings.gamma)
     for _ in range(n_warps):
         if settings.median_filter > 1:
             _filter_median(u, settings.median_filter, over_rows)
         over_rows(
-            len(first),
-            lambda top, end: linearise_rows(
-                first, padded, u[0], u[1], stiffness, gamma, *data, top, end
-            ),
+            height,
+            lambda top, end: linearise_rows(first, padded, u, data, stiffness, gamma, top, end),
         )
         _iterate_until_still(u, p, data, weight, settings, over_rows)
     if settings.weighted_median:
@@ -157,16 +152,16 @@ def _solve_level(
 def _iterate_until_still(
     u: Float32,
     p: Float32,
-    data: DataTerm,
+    data: Float32,
     weight: Float32,
     settings: FlowSettings,
     over_rows: OverRows,
 ) -> None:
     """Iterate in blocks until the flow changes by less than epsilon (root mean square)."""
     change = np.empty(len(weight), np.float32)
-    tau, sigma = np.float32(settings.tau), np.float32(1 / (8 * settings.tau))
+    tau, sigma = np.float32(settings.tau), np.float32(1 / (6 * settings.tau))
     steps = (tau, sigma, np.float32(settings.lambda_), np.float32(settings.gamma))
-    limit = settings.epsilon**2 * weight.size
+    limit = settings.epsilon**2 * data[:, 0].size
     for done in range(0, settings.max_iterations, BLOCK):
         n = min(BLOCK, settings.max_iterations - done)
         _iterate_block(u, p, data, weight, steps, n, change, over_rows)
@@ -177,7 +172,7 @@ def _iterate_until_still(
 def _iterate_block(
     u: Float32,
     p: Float32,
-    data: DataTerm,
+    data: Float32,
     weight: Float32,
     steps: tuple[np.float32, ...],
     n: int,
@@ -187,48 +182,48 @@ def _iterate_block(
     """Run n iterations; a band of rows starts from n more on each side, where errors stay."""
     height = len(weight)
     if over_rows is _all_rows:
-        iterate(u, p, *data, weight, *steps, n, change)
+        iterate(u, p, data, weight, *steps, n, change)
         return
     old_u, old_p = u.copy(), p.copy()
 
     def work(top: int, end: int) -> None:
         low, high = max(top - n, 0), min(end + n, height)
-        part_u, part_p = old_u[:, low:high].copy(), old_p[:, :, low:high].copy()
+        part_u, part_p = old_u[low:high].copy(), old_p[low : high + 1].copy()
         part_change = np.empty(high - low, np.float32)
-        parts = [array[low:high] for array in (*data, weight)]
-        iterate(part_u, part_p, *parts, *steps, n, part_change)
-        inner = slice(top - low, end - low)
-        u[:, top:end], p[:, :, top:end] = part_u[:, inner], part_p[:, :, inner]
-        change[top:end] = part_change[inner]
+        iterate(part_u, part_p, data[low:high], weight[low:high], *steps, n, part_change)
+        u[top:end] = part_u[top - low : end - low]
+        p[top + 1 : end + 1] = part_p[top - low + 1 : end - low + 1]
+        change[top:end] = part_change[top - low : end - low]
 
     over_rows(height, work)
 
 
 def _filter_median(u: Float32, side: int, over_rows: OverRows) -> None:
     """Replace each component of the flow by its median over side x side pixels, in place."""
-    old, reach = u[:2].copy(), side // 2
+    old, reach, height = u[:, :2, :-1].copy(), side // 2, len(u)
 
     def work(top: int, end: int) -> None:
-        low, high = max(top - reach, 0), min(end + reach, u.shape[1])
+        low, high = max(top - reach, 0), min(end + reach, height)
         for c in range(2):
-            u[c, top:end] = cv2.medianBlur(old[c, low:high], side)[top - low : end - low]
+            filtered = cv2.medianBlur(old[low:high, c], side)
+            u[top:end, c, :-1] = filtered[top - low : end - low]
 
-    over_rows(u.shape[1], work)
+    over_rows(height, work)
 
 
 def _filter_weighted_median(
-    first: Float32, u: Float32, data: DataTerm, gamma: np.float32, over_rows: OverRows
+    first: Float32, u: Float32, data: Float32, gamma: np.float32, over_rows: OverRows
 ) -> None:
     """Replace the flow near motion boundaries by its edge-aware median, in place."""
     height, width = first.shape
     padded_height, padded_width = padded_shape(height, width)
     changes = np.empty(first.shape, np.uint8)
     reliability = np.zeros((padded_height, padded_width), np.float32)
-    over_rows(height, lambda top, end: mark_rows(u, *data, gamma, changes, reliability, top, end))
+    over_rows(height, lambda top, end: mark_rows(u, data, gamma, changes, reliability, top, end))
     marked, space = near_boundaries(changes), space_weights()
     right = padded_width - width - RADIUS
-    image = pad_edge(first, RADIUS, RADIUS, right)
-    flow = np.stack([pad_edge(component, RADIUS, RADIUS, right) for component in u[:2]])
+    image = pad_edge(first[:, None], 0, width, RADIUS, RADIUS, right)
+    flow = np.stack([pad_edge(u, c, width, RADIUS, RADIUS, right) for c in range(2)])
     over_rows(
         height,
         lambda top, end: weighted_median_rows(flow, image, reliability, marked, space, u, top, end),

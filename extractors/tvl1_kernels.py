@@ -1,8 +1,8 @@
 """Row kernels of TV-L1 flow: the linearised data term and the primal-dual iterations.
 
-The functions with ``_row`` in their name take single rows as arguments, which is what lets the
-compiler use wide instructions; those with ``_rows`` walk over the rows ``first <= y < last``, so
-that several threads can share one image. Nothing here depends on where such a split lies.
+The functions named ``_row`` work on single rows, which is what lets the compiler use wide
+instructions; those named ``_rows`` walk over the rows ``top <= y < end``, so that several threads
+can share one image. Nothing depends on where such a split lies.
 """
 
 import numpy as np
@@ -17,18 +17,22 @@ _kernel = njit(cache=True, nogil=True, error_model="numpy")
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 _THREE_HALVES, _EIGHT, _TWELFTH = np.float32(1.5), np.float32(8), np.float32(1 / 12)
 _TINY = np.float32(1e-12)
+_UNIT = np.uint64(1)  # indices are unsigned, so that none is tested for being negative
 _FLAT = np.float32(1e-6)  # squared gradient below which a pixel says nothing
 
 
 @_kernel
-def pad_edge(image: Float32, before: int, below: int, right: int) -> Float32:
-    """Repeat the border: `before` px above and to the left, `below` and `right` px after."""
-    height, width = image.shape
+def pad_edge(rows: Float32, field: int, width: int, before: int, below: int, right: int) -> Float32:
+    """Copy the first `width` columns of a field of (H, F, S) and repeat its border.
+
+    `before` px are added above and to the left, `below` and `right` px after.
+    """
+    height = rows.shape[0]
     out = np.empty((before + height + below, before + width + right), np.float32)
     for y in range(out.shape[0]):
-        row = image[min(max(y - before, 0), height - 1)]
+        row = rows[min(max(y - before, 0), height - 1), field]
         out[y, :before] = row[0]
-        out[y, before : before + width] = row
+        out[y, before : before + width] = row[:width]
         out[y, before + width :] = row[width - 1]
     return out
 
@@ -130,7 +134,7 @@ def _data_row(
     gamma2: np.float32,
 ) -> None:
     """Set the line ``constant + gx u + gy v`` and the inverse of its squared slope."""
-    for x in range(u.size):
+    for x in range(gx.size):
         a, b = gx[x] * inside[x], gy[x] * inside[x]
         inverse[x] = inside[x] / (stiffness * (a * a + b * b + gamma2) + _FLAT)
         constant[x] = difference[x] * inside[x] - a * u[x] - b * v[x]
@@ -142,22 +146,18 @@ def linearise_rows(
     first: Float32,
     padded: Float32,
     u: Float32,
-    v: Float32,
+    data: Float32,
     stiffness: np.float32,
     gamma: np.float32,
-    gx: Float32,
-    gy: Float32,
-    inverse: Float32,
-    constant: Float32,
     top: int,
     end: int,
 ) -> None:
-    """Linearise the brightness difference about the flow (u, v) in the rows top <= y < end.
+    """Linearise the brightness difference about the flow in the rows top <= y < end.
 
-    `first` and `padded` are the two images, the second with 1 px repeated before and 2 after;
-    `gx, gy, inverse, constant` are filled. The gradient is that of the mean of the first image and
-    the second warped, by five taps (Wedel et al. 2009; Sun et al. 2010). Where the flow leads out
-    of the image all four are 0: no data term there.
+    `first` (H, W) and `padded` (H + 3, W + 3) are the two images, the second with 1 px repeated
+    before and 2 after; `u` (H, 3, W + 1) is the flow. ``data[y]`` is set to the rows gx, gy, inverse
+    and constant (`iterate`). The gradient is that of the mean of the first image and the second
+    warped, by five taps. Where the flow leads out of the image all four are 0: no data term.
     """
     height, width = first.shape
     flat, stride = padded.ravel(), np.uint32(width + 3)
@@ -169,15 +169,16 @@ def linearise_rows(
     for y in range(top, end):
         for row in range(ready, min(y + 3, height)):
             k, r = row % 5, np.float32(row)
-            _warp_row(flat, stride, r, x_last, y_last, u[row], v[row], warped, inside[k])
+            flow_x, flow_y = u[row, 0, :width], u[row, 1, :width]
+            _warp_row(flat, stride, r, x_last, y_last, flow_x, flow_y, warped, inside[k])
             _average_row(first[row], warped, mean[k], difference[k])
         ready = min(y + 3, height)
-        k = y % 5
-        _across_row(mean[k], gx[y])
+        k, (gx, gy, inverse, constant) = y % 5, (data[y, 0], data[y, 1], data[y, 2], data[y, 3])
+        _across_row(mean[k], gx)
         above2, above = mean[max(y - 2, 0) % 5], mean[max(y - 1, 0) % 5]
         below, below2 = mean[min(y + 1, height - 1) % 5], mean[min(y + 2, height - 1) % 5]
-        _down_row(above2, above, below, below2, gy[y])
-        rows = (difference[k], inside[k], u[y], v[y], gx[y], gy[y], inverse[y], constant[y])
+        _down_row(above2, above, below, below2, gy)
+        rows = (difference[k], inside[k], u[y, 0], u[y, 1], gx, gy, inverse, constant)
         _data_row(*rows, stiffness, gamma * gamma)
 
 
@@ -189,88 +190,96 @@ def _edge_row(gx: Float32, gy: Float32, decay: np.float32, out: Float32) -> None
 
 @_kernel
 def edge_weights(image: Float32, decay: np.float32) -> Float32:
-    """Weigh the total variation of each pixel by ``max(exp(-decay |grad image|), 0.05)``."""
+    """Weigh the total variation of each pixel by ``max(exp(-decay |grad image|), 0.05)``.
+
+    The result (H, W + 1) has a last column of 0, as `iterate` wants it.
+    """
     height, width = image.shape
-    out = np.empty_like(image)
+    out = np.zeros((height, width + 1), np.float32)
     gx, gy = np.empty(width, np.float32), np.empty(width, np.float32)
     for y in range(height):
         _across_row(image[y], gx)
         above2, above = image[max(y - 2, 0)], image[max(y - 1, 0)]
         _down_row(above2, above, image[min(y + 1, height - 1)], image[min(y + 2, height - 1)], gy)
-        _edge_row(gx, gy, decay, out[y])
+        _edge_row(gx, gy, decay, out[y, :width])
     return out
 
 
 @_row_kernel
-def _divergence_row(px: Float32, py: Float32, py_above: Float32, out: Float32) -> None:
-    out[0] = px[0] + py[0] - py_above[0]
-    for x in range(1, out.size):
-        out[x] = px[x] - px[x - 1] + py[x] - py_above[x]
+def _divergence_row(
+    p: Float32, px: np.uint64, py: np.uint64, py_above: np.uint64, out: Float32, n: np.uint64
+) -> None:
+    out[np.uint64(0)] = p[px] + p[py] - p[py_above]
+    for x in range(_UNIT, n):
+        out[x] = p[px + x] - p[px + x - _UNIT] + p[py + x] - p[py_above + x]
 
 
 @_row_kernel
 def _primal_row(
     u: Float32,
-    v: Float32,
-    w: Float32,
-    div_u: Float32,
-    div_v: Float32,
-    div_w: Float32,
-    gx: Float32,
-    gy: Float32,
-    inverse: Float32,
-    constant: Float32,
-    bar_u: Float32,
-    bar_v: Float32,
-    bar_w: Float32,
+    at_u: np.uint64,
+    span: np.uint64,
+    div: Float32,
+    data: Float32,
+    at_data: np.uint64,
+    width: np.uint64,
+    bars: Float32,
+    at_bar: np.uint64,
     tau: np.float32,
     bound: np.float32,
     gamma: np.float32,
 ) -> None:
-    """Step along the divergence, then towards the line of the data; extrapolate to `bar`."""
-    for x in range(u.size):
-        old_u, old_v, old_w = u[x], v[x], w[x]
-        a = old_u + tau * div_u[x]
-        b = old_v + tau * div_v[x]
-        c = old_w + tau * div_w[x]
-        step = -(constant[x] + gx[x] * a + gy[x] * b + gamma * c) * inverse[x]
-        step = min(max(step, -bound), bound)
-        a += step * gx[x]
-        b += step * gy[x]
+    """Step along the divergence, then towards the line of the data; extrapolate to the bar."""
+    at_v, at_w, div_v, div_w = at_u + span, at_u + span + span, span, span + span
+    bar_v, bar_w = at_bar + span, at_bar + span + span
+    gx, gy = at_data, at_data + width
+    inverse, constant = gy + width, gy + width + width
+    for x in range(width):
+        old_u, old_v, old_w = u[at_u + x], u[at_v + x], u[at_w + x]
+        a = old_u + tau * div[x]
+        b = old_v + tau * div[div_v + x]
+        c = old_w + tau * div[div_w + x]
+        step = -(data[constant + x] + data[gx + x] * a + data[gy + x] * b + gamma * c)
+        step = min(max(step * data[inverse + x], -bound), bound)
+        a += step * data[gx + x]
+        b += step * data[gy + x]
         c += step * gamma
-        u[x], v[x], w[x] = a, b, c
-        bar_u[x] = a + a - old_u
-        bar_v[x] = b + b - old_v
-        bar_w[x] = c + c - old_w
+        u[at_u + x], u[at_v + x], u[at_w + x] = a, b, c
+        bars[at_bar + x] = a + a - old_u
+        bars[bar_v + x] = b + b - old_v
+        bars[bar_w + x] = c + c - old_w
 
 
 @_row_kernel
 def _dual_row(
-    bar: Float32,
-    bar_below: Float32,
-    px: Float32,
-    py: Float32,
+    bars: Float32,
+    bar: np.uint64,
+    below: np.uint64,
+    p: Float32,
+    px: np.uint64,
+    py: np.uint64,
     weight: Float32,
+    at_weight: np.uint64,
     sigma: np.float32,
+    n: np.uint64,
 ) -> None:
-    """Step along the gradient of `bar` and return into the disc of radius `weight`."""
-    for x in range(px.size - 1):
-        a = px[x] + sigma * (bar[x + 1] - bar[x])
-        b = py[x] + sigma * (bar_below[x] - bar[x])
-        scale = min(_ONE, weight[x] / np.sqrt(a * a + b * b + _TINY))
-        px[x], py[x] = a * scale, b * scale
-    x = px.size - 1
-    b = py[x] + sigma * (bar_below[x] - bar[x])
-    py[x] = min(max(b, -weight[x]), weight[x])
+    """Step along the gradient of the bar and return into the disc of radius `weight`."""
+    for x in range(n):
+        a = p[px + x] + sigma * (bars[bar + x + _UNIT] - bars[bar + x])
+        b = p[py + x] + sigma * (bars[below + x] - bars[bar + x])
+        scale = min(_ONE, weight[at_weight + x] / np.sqrt(a * a + b * b + _TINY))
+        p[px + x], p[py + x] = a * scale, b * scale
 
 
 @_row_kernel
-def _change_row(u: Float32, v: Float32, bar_u: Float32, bar_v: Float32) -> np.float32:
-    """Sum the squared change of the flow; ``bar - u`` is the new minus the old."""
+def _change_row(
+    u: Float32, at_u: np.uint64, bars: Float32, at_bar: np.uint64, n: np.uint64
+) -> np.float32:
+    """Sum the squared change of the flow; the bar minus u is the new minus the old."""
     total = np.float32(0)
-    for x in range(u.size):
-        a, b = bar_u[x] - u[x], bar_v[x] - v[x]
-        total += a * a + b * b
+    for x in range(n):
+        change = bars[at_bar + x] - u[at_u + x]
+        total += change * change
     return total
 
 
@@ -278,10 +287,7 @@ def _change_row(u: Float32, v: Float32, bar_u: Float32, bar_v: Float32) -> np.fl
 def iterate(
     u: Float32,
     p: Float32,
-    gx: Float32,
-    gy: Float32,
-    inverse: Float32,
-    constant: Float32,
+    data: Float32,
     weight: Float32,
     tau: np.float32,
     sigma: np.float32,
@@ -292,44 +298,67 @@ def iterate(
 ) -> None:
     """Run n primal-dual iterations in place over one image, as a single wavefront.
 
-    `u` (C, H, W) holds the flow and, with C = 3, the illumination; `p` (C, 2, H, W) their duals.
-    Iteration k works one row behind iteration k - 1, so that the rows in use stay in the cache;
-    the result is that of one iteration after the other. ``change[y]`` is set to the sum over
-    row y of the squared change of the flow in the last iteration.
+    `u` (H, 3, W + 1) holds the flow and the illumination, `p` (1 + H, 2, 3, W + 1) their duals,
+    with a row of 0 before the first; the last column of p and of `weight` (H, W + 1) is 0, so
+    that neighbours beyond the border add nothing. `data` (H, 4, W) holds gx, gy, inverse and
+    constant: the residual is ``constant + gx u + gy v + gamma w``, and `inverse` that of its
+    squared slope. Iteration k works one row behind iteration k - 1, so that the rows in use stay in
+    the cache; the result is that of one iteration after the other. ``change[y]`` is set to
+    the sum over row y of the squared change of the flow in the last iteration.
     """
-    n_fields, height, width = u.shape
-    bars = np.zeros((n, 2, 3, width), np.float32)  # two rows of each iteration
-    div = np.zeros((3, width), np.float32)
-    nothing, third = np.zeros(width, np.float32), np.zeros(width, np.float32)
+    height, width, n_fields = len(u), np.uint64(data.shape[2]), 3 if gamma > 0 else 2
+    span = width + _UNIT
+    fields = np.uint64(3) * span
+    # flat, with offsets: a view of each row would cost as much as the work on a narrow one
+    all_u, all_p, all_data, all_weight = u.ravel(), p.ravel(), data.ravel(), weight.ravel()
+    bars = np.zeros(6 * n * u.shape[2] + 1, np.float32)  # two rows of each iteration
+    div = np.zeros(3 * u.shape[2], np.float32)
     for front in range(height + n):
         for k in range(max(0, front - height), min(n, front + 1)):
             y = front - k
-            bar, above = bars[k, y & 1], bars[k, (y & 1) ^ 1]
+            bar, above = (
+                np.uint64(2 * k + (y & 1)) * fields,
+                np.uint64(2 * k + 1 - (y & 1)) * fields,
+            )
+            px = np.uint64(2 * (y + 1)) * fields
             if y < height:
-                for c in range(n_fields):
-                    py_above = p[c, 1, y - 1] if y > 0 else nothing
-                    _divergence_row(p[c, 0, y], p[c, 1, y], py_above, div[c])
+                _divergence_row(all_p, px, px + fields, px - fields, div, fields)
+                at_u, at_data = np.uint64(y) * fields, np.uint64(4 * y) * width
                 _primal_row(
-                    u[0, y],
-                    u[1, y],
-                    u[2, y] if n_fields == 3 else third,
-                    div[0],
-                    div[1],
-                    div[2],
-                    gx[y],
-                    gy[y],
-                    inverse[y],
-                    constant[y],
-                    bar[0],
-                    bar[1],
-                    bar[2],
+                    all_u,
+                    at_u,
+                    span,
+                    div,
+                    all_data,
+                    at_data,
+                    width,
+                    bars,
+                    bar,
                     tau,
                     tau * lambda_,
                     gamma,
                 )
+                for field in range(3):
+                    end = bar + np.uint64(field) * span + width
+                    bars[end] = bars[end - _UNIT]
                 if k == n - 1:
-                    change[y] = _change_row(u[0, y], u[1, y], bar[0], bar[1])
+                    change[y] = _change_row(all_u, at_u, bars, bar, width)
+                    change[y] += _change_row(all_u, at_u + span, bars, bar + span, width)
             if y > 0:
-                for c in range(n_fields):
-                    below = bar[c] if y < height else above[c]
-                    _dual_row(above[c], below, p[c, 0, y - 1], p[c, 1, y - 1], weight[y - 1], sigma)
+                px -= np.uint64(2) * fields
+                below = bar if y < height else above
+                at_weight = np.uint64(y - 1) * span
+                for field in range(n_fields):
+                    o = np.uint64(field) * span
+                    _dual_row(
+                        bars,
+                        above + o,
+                        below + o,
+                        all_p,
+                        px + o,
+                        px + fields + o,
+                        all_weight,
+                        at_weight,
+                        sigma,
+                        span,
+                    )

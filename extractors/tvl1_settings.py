@@ -12,15 +12,16 @@ class FlowSettings:
 
     They were chosen on the Middlebury pairs RubberWhale, Grove2, Urban2 and Venus together with
     synthetic pairs (occlusion, large motion, low texture, changed brightness) and a stereo pair;
-    the error is flat around them. Names follow the literature; "IPOL" is [2]_ of
-    `optical_flow_tvl1`.
+    the error is flat around them. Names follow the literature; the references are those of
+    `optical_flow_tvl1`, and "IPOL" is [2]_.
 
     Attributes
     ----------
     tau : float
-        Primal step of the iterations, > 0; the dual step is ``1 / (8 tau)``, the largest for which
-        they converge [4]_. It sets the speed, not the solution. IPOL and OpenCV: 0.25 (of another
-        iteration).
+        Primal step of the iterations [4]_, > 0; the dual step is ``1 / (6 tau)``, 4/3 of the
+        classical bound of 1/8 on their product (Banert, Upadhyaya and Giselsson 2023 prove that they
+        converge below that). It sets the speed, not the solution. IPOL and OpenCV: 0.25, of
+        another iteration.
     lambda_ : float
         Weight of the data term, > 0, for images in 0..255: larger follows the images, smaller is
         smoother. IPOL and OpenCV: 0.15.
@@ -30,8 +31,8 @@ class FlowSettings:
     gamma : float
         Weight of the illumination, >= 0: brightness may change by ``gamma w`` with w a field of
         small total variation ([5]_, section 6.3.4); 0 turns it off. OpenCV has the same
-        parameter, 0 by default. 1.5 makes RubberWhale's shadows 25 % better and changes the
-        other pairs little.
+        parameter, 0 by default. 1.5 lowers the error on RubberWhale, which has
+        shadows, by a fifth and changes the other pairs little.
     edge_decay : float
         The total variation at a pixel is weighted by ``max(exp(-edge_decay |gradient|), 0.05)``,
         so that motion boundaries fall on image edges [6]_; 0 turns it off.
@@ -58,7 +59,7 @@ class FlowSettings:
         Standard deviation of the Gaussian blur of both images, in pixels; 0 for none. IPOL: 0.8.
     """
 
-    tau: float = 0.5
+    tau: float = 0.6
     lambda_: float = 0.4
     theta: float = 0.2
     gamma: float = 1.5
@@ -68,7 +69,7 @@ class FlowSettings:
     n_warps: int = 4
     n_coarse_warps: int = 5
     epsilon: float = 0.01
-    max_iterations: int = 15
+    max_iterations: int = 10
     median_filter: int = 5
     weighted_median: bool = True
     presmoothing: float = 0.5
@@ -108,7 +109,7 @@ PRESETS: dict[str, FlowSettings] = {
         weighted_median=False,
         presmoothing=0.0,
     ),
-    "fast": FlowSettings(n_warps=2, n_coarse_warps=3, max_iterations=10, weighted_median=False),
+    "fast": FlowSettings(n_warps=2, n_coarse_warps=3, weighted_median=False),
 }
 
 

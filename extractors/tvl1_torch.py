@@ -202,7 +202,7 @@ def _iterate(
     slopes = [gx, gy, torch.full_like(gx, gamma)][: u.shape[1]]
     moved = moved + step[:, None] * torch.stack(slopes, dim=1)
     bar = 2 * moved - u
-    q = p + (1 / (8 * tau)) * _gradient(bar)
+    q = p + (1 / (6 * tau)) * _gradient(bar)
     length = torch.sqrt(q.square().sum(dim=2) + _TINY)
     return moved, q * (weight / length).clamp(max=1)[:, :, None]
 

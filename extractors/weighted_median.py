@@ -103,10 +103,7 @@ def _residual_row(
 @_kernel
 def mark_rows(
     u: Float32,
-    gx: Float32,
-    gy: Float32,
-    inverse: Float32,
-    constant: Float32,
+    data: Float32,
     gamma: np.float32,
     changes: Uint8,
     reliability: Float32,
@@ -115,18 +112,20 @@ def mark_rows(
 ) -> None:
     """Mark where the flow changes, and how far each pixel can be relied on.
 
-    `changes` (H, W) and the inside of `reliability` (H + 8, W + 8) are filled in the rows
-    top <= y < end; the border of the second must be 0, so that no window reaches outside.
+    `u` and `data` are as in `tvl1_kernels.iterate`. `changes` (H, W) and the inside of
+    `reliability` (`padded_shape`) are filled in the rows top <= y < end; the border of the
+    second must be 0, so that no window reaches outside.
     """
-    n_fields, height, width = u.shape
-    residual, nothing = np.zeros(width, np.float32), np.zeros(width, np.float32)
+    height, width = changes.shape
+    residual = np.zeros(width, np.float32)
     for y in range(top, end):
         below, above = min(y + 1, height - 1), max(y - 1, 0)
-        _change_row(u[0, y], u[0, below], u[1, y], u[1, below], changes[y])
-        third = u[2, y] if n_fields == 3 else nothing
-        _residual_row(u[0, y], u[1, y], third, gx[y], gy[y], constant[y], gamma, residual)
+        flow_x, flow_y = u[y, 0, :width], u[y, 1, :width]
+        _change_row(flow_x, u[below, 0], flow_y, u[below, 1], changes[y])
+        gx, gy, constant = data[y, 0], data[y, 1], data[y, 3]
+        _residual_row(flow_x, flow_y, u[y, 2], gx, gy, constant, gamma, residual)
         out = reliability[y + RADIUS]
-        _reliability_row(u[0, y], u[1, above], u[1, below], residual, inverse[y], out)
+        _reliability_row(flow_x, u[above, 1], u[below, 1], residual, data[y, 2], out)
 
 
 @_row_kernel
@@ -219,7 +218,7 @@ def weighted_median_rows(
     """Replace the flow of the marked pixels by its weighted median, rows top <= y < end.
 
     `padded_flow` (2, H + 8, W'), `padded_image` and `reliability` (H + 8, W') are as
-    `padded_shape` says. The unmarked pixels of `out` (C, H, W) are left alone. The median is
+    `padded_shape` says. The unmarked pixels of `out` (H, 3, W + 1) are left alone. The median is
     bisected to 1/512 of the range of its window.
     """
     width = marked.shape[1]
@@ -246,4 +245,4 @@ def weighted_median_rows(
                     _bisect_chunk(flow[c], start, stride, weights, half, low, high, middle, excess)
                 for x in range(mask.size):
                     if mask[x]:
-                        out[c, y, left + x] = _HALF * (low[x] + high[x])
+                        out[y, c, left + x] = _HALF * (low[x] + high[x])
