@@ -191,6 +191,17 @@ def test_the_flow_stage_of_a_clip_that_was_not_imported_names_the_command(work: 
     assert "cinefeat import-flow DIR RECIPE" in (work / "none/failures.csv").read_text()
 
 
+def test_a_clip_whose_files_would_lie_among_anothers_is_refused(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (work / "store/manifest.csv").read_text().replace("\nwave/b,", "\nwave,")
+    (work / "store/nested.csv").write_text(rows)
+    done = cinefeat("export-flow", work / "computed.toml", "--store", work / "store",
+                    "--manifest", work / "store/nested.csv", "-o", work / "nested")  # fmt: skip
+    assert done == 2
+    assert "files of clip 'wave/a' would lie among those of another" in capsys.readouterr().err
+
+
 def test_flow_of_another_size_is_taken_but_not_for_trajectories(work: Path) -> None:
     still = np.zeros((N_FRAMES - 1, HEIGHT // 2, WIDTH // 2, 2), np.float32)
     for clip in CLIPS:

@@ -73,6 +73,35 @@ def test_an_unknown_key_of_a_classifier_lists_that_classifiers_keys(tmp_path: Pa
         _load(tmp_path, MINIMAL + "n_trees = 3\n")
 
 
+def test_flow_is_computed_unless_the_recipe_says_imported(tmp_path: Path) -> None:
+    assert _load(tmp_path, MINIMAL).flow.method == "tvl1"
+    imported = MINIMAL.replace("[flow]", '[flow]\nmethod = "imported"\nname = "dense_flow"')
+    assert _load(tmp_path, imported).flow.name == "dense_flow"
+
+
+@pytest.mark.parametrize(
+    "table, message",
+    [
+        (
+            '[flow]\nmethod = "farneback"',
+            "flow.method = 'farneback': it is one of 'tvl1', 'imported'",
+        ),
+        ('[flow]\nmethod = "imported"', "key 'flow.name' is required"),
+        ('[flow]\nmethod = "imported"\nname = ""', "flow.name = ''"),
+        ("[flow]\nprest = 1", "unknown key 'flow.prest'; known keys are bound, method, preset"),
+    ],
+)
+def test_what_is_wrong_with_a_flow_table_is_named(tmp_path: Path, table: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        _load(tmp_path, MINIMAL.replace("[flow]", table))
+
+
+def test_imported_trajectories_can_be_encoded_and_mirrored(tmp_path: Path) -> None:
+    text = MINIMAL.replace('"dense-trajectories"', '"imported-idt"\nname = "iDT"')
+    recipe = _load(tmp_path, text.replace("n_words = 10", "n_words = 10\nmirror = true"))
+    assert recipe.describe.storage == "float16"
+
+
 def test_an_unknown_recipe_lists_the_shipped_ones() -> None:
     with pytest.raises(InputError, match=r"no recipe 'dt-bwo'.*dt-bow"):
         load_recipe("dt-bwo")
