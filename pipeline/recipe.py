@@ -47,15 +47,24 @@ def load_recipe(name: str) -> Recipe:
             f"there is no recipe {name!r}: give a TOML file or one of {', '.join(shipped)}"
         )
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise InputError(f"{path} is not valid TOML: {error}") from error
+    return parse_recipe(text, str(path))
+
+
+def parse_recipe(text: str, origin: str) -> Recipe:
+    """Read a recipe from TOML text; errors, as of `load_recipe`, name its origin."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{origin} is not valid TOML: {error}") from error
     try:
         # JSON's strict rules: nothing is turned into another type, and arrays become tuples
         return Recipe.model_validate_json(json.dumps(tables, default=str), strict=True)
     except ValidationError as error:
         reasons = "; ".join(_explain(problem) for problem in error.errors())
-        raise InputError(f"recipe {path}: {reasons}") from error
+        raise InputError(f"recipe {origin}: {reasons}") from error
 
 
 def canonical(value: Any) -> str:

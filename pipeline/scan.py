@@ -95,7 +95,7 @@ def scan(
         name, a labels file or list cannot be read, or a video is not in the lists.
     """
     root = Path(os.path.abspath(videos))
-    found = _find_videos(root)
+    found = find_videos(root)
     told = _tell(root, found, splits, labels)
     if group_pattern is not None:
         told = _group_by_pattern(group_pattern, found, told)
@@ -106,7 +106,7 @@ def scan(
     )
 
 
-def _find_videos(root: Path) -> dict[str, Path]:
+def find_videos(root: Path) -> dict[str, Path]:
     """Return the videos below a folder by clip id, in the order of the ids."""
     if not root.is_dir():
         raise InputError(f"{root} is not a folder: name the folder that holds the videos")
