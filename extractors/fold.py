@@ -35,16 +35,15 @@ def inference_form(network: nn.Sequential) -> nn.Sequential:
     Parameters
     ----------
     network : nn.Sequential
-        In evaluation mode, its weights on the device where it will run. Its tensors may be shared
-        with the result.
+        In evaluation mode, its weights on the device where it will run. It is used up: its
+        layers and tensors become the result's.
 
     Returns
     -------
     nn.Sequential
         Layers of the same names, whose outputs differ from the given network's by rounding alone.
     """
-    on_cpu = all(weight.device.type == "cpu" for weight in network.parameters())
-    folded = _converted(network, on_cpu)
+    folded = _converted(network, _is_on_cpu(network))
     assert isinstance(folded, nn.Sequential)
     return folded.eval().requires_grad_(False)
 
@@ -163,14 +162,18 @@ class MergedBranches(nn.Module):
         return torch.cat([rest(y) for rest, y in zip(self.rests, inputs, strict=True)], dim=1)
 
 
+def _is_on_cpu(network: nn.Module) -> bool:
+    return all(weight.device.type == "cpu" for weight in network.parameters())
+
+
 def _converted(layer: nn.Module, on_cpu: bool) -> nn.Module:
     if isinstance(layer, ConvUnit):
         return _folded_conv(layer, on_cpu)
     if isinstance(layer, MaxPool) and on_cpu:
         return AxisMaxPool(layer)
-    if isinstance(layer, Branches):
+    if isinstance(layer, Branches) and any(_pointwise(_first(b)) for b in layer.values()):
         return _merged(layer, on_cpu)
-    for name, child in layer.named_children():
+    for name, child in list(layer.named_children()):
         layer.add_module(name, _converted(child, on_cpu))
     return layer
 
@@ -206,15 +209,22 @@ def _merged(branches: Branches, on_cpu: bool) -> nn.Module:
     ]
     folded = [_folded_weights(unit) for unit in units]
     weight = torch.cat([weight for weight, _ in folded])
-    bias = torch.cat([torch.zeros(len(w)) if b is None else b for w, b in folded])
+    bias = torch.cat([w.new_zeros(len(w)) if b is None else b for w, b in folded])
     sizes = [0 if head is None else head.conv.out_channels for head in heads]
     return MergedBranches(FoldedConv(weight, bias, units[0]), sizes, rests)
 
 
+def _first(branch: nn.Module) -> nn.Module:
+    return next(branch.children())
+
+
 def _pointwise(layer: nn.Module) -> ConvUnit | None:
-    if isinstance(layer, ConvUnit) and math.prod((*layer.kernel, *layer.stride)) == 1:
-        return layer
-    return None
+    """Return the unit if it is a 1x1 convolution that others of its kind can be joined with."""
+    if not isinstance(layer, ConvUnit) or layer.activation != "relu" or layer.conv.groups > 1:
+        return None
+    is_unpadded = layer.padding == "same" or not any(layer.padding)
+    is_single = math.prod((*layer.kernel, *layer.stride)) == 1
+    return layer if is_single and is_unpadded else None
 
 
 def _convolve(

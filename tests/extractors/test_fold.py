@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cinefeat.extractors import fold
 from cinefeat.extractors.fold import (
     AxisMaxPool,
     FoldedConv,
@@ -15,7 +16,7 @@ from cinefeat.extractors.fold import (
     inference_form,
 )
 from cinefeat.extractors.layers import Branches, ConvUnit, MaxPool, chain
-from cinefeat.extractors.networks import NETWORKS, build_network
+from cinefeat.extractors.networks import build_network
 
 
 def with_statistics(network: nn.Module) -> nn.Module:
@@ -52,12 +53,27 @@ def test_the_fast_form_has_the_plain_forms_outputs(name: str, shape: tuple[int, 
             torch.testing.assert_close(y, x, atol=1e-4 * x.abs().max().item(), rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "name, shape", [("i3d-flow", (1, 2, 9, 197, 203)), ("tsn-flow", (1, 10, 225, 230))]
+)
+def test_the_form_for_other_devices_has_the_same_outputs(
+    name: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = with_statistics(build_network(name))
+    monkeypatch.setattr(fold, "_is_on_cpu", lambda network: False)
+    fast = inference_form(copy.deepcopy(plain))  # type: ignore[arg-type]
+    assert not {type(m) for m in fast.modules()} & {AxisMaxPool, TemporalWinogradConv}
+    x = torch.randn(shape)
+    with torch.inference_mode():
+        torch.testing.assert_close(fast(x), plain(x), atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["i3d-rgb", "efficientnet-lite0"])
 def test_no_norm_and_no_separate_pool_is_left(name: str) -> None:
     fast = inference_form(build_network(name).eval())
     left = {type(module) for module in fast.modules()}
     assert not left & {ConvUnit, MaxPool, Branches, nn.BatchNorm2d, nn.BatchNorm3d}
-    assert name not in NETWORKS or FoldedConv in left
+    assert FoldedConv in left
 
 
 @pytest.mark.parametrize("n_frames", [1, 2, 3, 4, 7])
