@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 from numba import njit
 
-Planes = tuple[np.ndarray, np.ndarray]  # the x and y components of a flow field
+from cinefeat.extractors.trajectories import Planes
+
 Matches = tuple[np.ndarray, np.ndarray]  # (M, 2) float32 points of the first and second frame
 
 MAX_CORNERS = 1000

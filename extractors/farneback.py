@@ -7,15 +7,13 @@ level, a 5x5 median of the result, which is what tracks follow and what seeds th
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import cv2
 import numpy as np
 from numba import njit
 
-from cinefeat.extractors.trajectories import SCALE_STEP, Level
-
-Planes = tuple[np.ndarray, np.ndarray]  # the x and y components of a flow field
+from cinefeat.extractors.resize import resize_linear
+from cinefeat.extractors.trajectories import SCALE_STEP, Level, Planes
 
 RADIUS = 7  # of the polynomial's neighbourhood
 SIGMA = 1.5  # of its weights
@@ -53,17 +51,17 @@ def _polynomial_inverse() -> np.ndarray:
 # weights for offsets 0 to RADIUS; those of negative offsets follow by symmetry
 _OFFSETS = np.arange(RADIUS + 1)
 _KERNEL = _gaussian(RADIUS, SIGMA)[RADIUS:]
-_G = tuple(_KERNEL)
-_XG = tuple((_OFFSETS * _KERNEL).astype(np.float32))
-_XXG = tuple((_OFFSETS**2 * _KERNEL).astype(np.float32))
-_IG11, _IG03, _IG33, _IG55 = _polynomial_inverse()
-_BLUR = tuple(_gaussian(BLUR_RADIUS, BLUR_SIGMA)[BLUR_RADIUS:])
+G = tuple(_KERNEL)
+XG = tuple((_OFFSETS * _KERNEL).astype(np.float32))
+XXG = tuple((_OFFSETS**2 * _KERNEL).astype(np.float32))
+IG11, IG03, IG33, IG55 = _polynomial_inverse()
+BLUR = tuple(_gaussian(BLUR_RADIUS, BLUR_SIGMA)[BLUR_RADIUS:])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _start_moments(row: np.ndarray, v0: np.ndarray, v1: np.ndarray, v2: np.ndarray) -> None:
     for x in range(len(row)):
-        v0[x] = _G[0] * row[x]
+        v0[x] = G[0] * row[x]
         v1[x] = v2[x] = np.float32(0)
 
 
@@ -92,19 +90,19 @@ def _moments_to_polynomial(
     """
     for i in range(len(y)):
         c = i + RADIUS
-        b1, b3, b5 = np.float64(_G[0] * v0[c]), np.float64(_G[0] * v1[c]), np.float64(_G[0] * v2[c])
+        b1, b3, b5 = np.float64(G[0] * v0[c]), np.float64(G[0] * v1[c]), np.float64(G[0] * v2[c])
         b2 = b4 = b6 = 0.0
         for k in range(1, RADIUS + 1):
             both = np.float64(v0[c + k] + v0[c - k])
-            b1 += both * np.float64(_G[k])
-            b4 += both * np.float64(_XXG[k])
-            b2 += np.float64((v0[c + k] - v0[c - k]) * _XG[k])
-            b3 += np.float64((v1[c + k] + v1[c - k]) * _G[k])
-            b6 += np.float64((v1[c + k] - v1[c - k]) * _XG[k])
-            b5 += np.float64((v2[c + k] + v2[c - k]) * _G[k])
-        y[i], x[i] = b3 * _IG11, b2 * _IG11
-        yy[i], xx[i] = b1 * _IG03 + b5 * _IG33, b1 * _IG03 + b4 * _IG33
-        xy[i] = b6 * _IG55
+            b1 += both * np.float64(G[k])
+            b4 += both * np.float64(XXG[k])
+            b2 += np.float64((v0[c + k] - v0[c - k]) * XG[k])
+            b3 += np.float64((v1[c + k] + v1[c - k]) * G[k])
+            b6 += np.float64((v1[c + k] - v1[c - k]) * XG[k])
+            b5 += np.float64((v2[c + k] + v2[c - k]) * G[k])
+        y[i], x[i] = b3 * IG11, b2 * IG11
+        yy[i], xx[i] = b1 * IG03 + b5 * IG33, b1 * IG03 + b4 * IG33
+        xy[i] = b6 * IG55
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -125,7 +123,7 @@ def _expand(image: np.ndarray, out: np.ndarray) -> None:
         _start_moments(image[row], inner0, inner1, inner2)
         for k in range(1, RADIUS + 1):
             upper, lower = image[max(row - k, 0)], image[min(row + k, height - 1)]
-            _add_moments(upper, lower, _G[k], _XG[k], _XXG[k], inner0, inner1, inner2)
+            _add_moments(upper, lower, G[k], XG[k], XXG[k], inner0, inner1, inner2)
         _pad_row(v0, RADIUS)
         _pad_row(v1, RADIUS)
         _pad_row(v2, RADIUS)
@@ -221,9 +219,9 @@ def _average_down(
 ) -> None:  # fmt: skip
     """Average a row with the five above and the five below."""
     for i in range(len(out)):
-        total = _BLUR[0] * c[i] + _BLUR[1] * (u1[i] + d1[i]) + _BLUR[2] * (u2[i] + d2[i])
-        total = total + _BLUR[3] * (u3[i] + d3[i]) + _BLUR[4] * (u4[i] + d4[i])
-        out[i] = total + _BLUR[5] * (u5[i] + d5[i])
+        total = BLUR[0] * c[i] + BLUR[1] * (u1[i] + d1[i]) + BLUR[2] * (u2[i] + d2[i])
+        total = total + BLUR[3] * (u3[i] + d3[i]) + BLUR[4] * (u4[i] + d4[i])
+        out[i] = total + BLUR[5] * (u5[i] + d5[i])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -234,14 +232,14 @@ def _solve_row(
     """Average the padded systems along the row and solve them."""
     for i in range(len(dx)):
         c = i + BLUR_RADIUS
-        a, b, d = _BLUR[0] * m11[c], _BLUR[0] * m12[c], _BLUR[0] * m22[c]
-        e, f = _BLUR[0] * h1[c], _BLUR[0] * h2[c]
+        a, b, d = BLUR[0] * m11[c], BLUR[0] * m12[c], BLUR[0] * m22[c]
+        e, f = BLUR[0] * h1[c], BLUR[0] * h2[c]
         for k in range(1, BLUR_RADIUS + 1):
-            a += _BLUR[k] * (m11[c - k] + m11[c + k])
-            b += _BLUR[k] * (m12[c - k] + m12[c + k])
-            d += _BLUR[k] * (m22[c - k] + m22[c + k])
-            e += _BLUR[k] * (h1[c - k] + h1[c + k])
-            f += _BLUR[k] * (h2[c - k] + h2[c + k])
+            a += BLUR[k] * (m11[c - k] + m11[c + k])
+            b += BLUR[k] * (m12[c - k] + m12[c + k])
+            d += BLUR[k] * (m22[c - k] + m22[c + k])
+            e += BLUR[k] * (h1[c - k] + h1[c + k])
+            f += BLUR[k] * (h2[c - k] + h2[c + k])
         g11, g12, g22 = np.float64(a), np.float64(b), np.float64(d)
         inverse = 1.0 / (g11 * g22 - g12 * g12 + REGULARISER)
         dx[i] = (g11 * f - g12 * e) * inverse
@@ -289,7 +287,7 @@ def _improve(
             _solve_row(mean[0], mean[1], mean[2], mean[3], mean[4], dx[row], dy[row])
 
 
-def _border_weights(size: int) -> np.ndarray:
+def border_weights(size: int) -> np.ndarray:
     """Return the weight of each row or column: 1 inside, less within five pixels of a border."""
     weights = np.ones(size, np.float32)
     weights[: len(BORDER_WEIGHTS)] = BORDER_WEIGHTS
@@ -297,59 +295,16 @@ def _border_weights(size: int) -> np.ndarray:
     return weights
 
 
-@lru_cache(maxsize=64)
-def _linear_axis(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first of the two input samples of each output sample, and the second's weight."""
-    position = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).astype(np.float32)
-    position = np.clip(position, np.float32(0), np.float32(n_in - 1))
-    first = np.minimum(position.astype(np.int64), max(n_in - 2, 0))
-    return first, position - first.astype(np.float32)
+def blur_of_level(level: Level) -> tuple[int, float]:
+    """Return size and sigma of the Gaussian before a level is made (0: as OpenCV takes the size).
 
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _interpolate_row(
-    row: np.ndarray, first: np.ndarray, weight: np.ndarray, out: np.ndarray
-) -> None:
-    for x in range(len(out)):
-        i = np.uint64(first[x])
-        out[x] = row[i] * (np.float32(1) - weight[x]) + row[i + np.uint64(1)] * weight[x]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _blend_rows(upper: np.ndarray, lower: np.ndarray, weight: float, out: np.ndarray) -> None:
-    for x in range(len(out)):
-        out[x] = upper[x] * (np.float32(1) - weight) + lower[x] * weight
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _resize(
-    image: np.ndarray, rows: np.ndarray, row_weights: np.ndarray, columns: np.ndarray,
-    column_weights: np.ndarray, out: np.ndarray,
-) -> None:  # fmt: skip
-    lines = np.empty((2, out.shape[1]), np.float32)
-    held = -2  # input row in lines[0]; the next one is in lines[1]
-    for y in range(len(out)):
-        if rows[y] == held + 1:
-            lines[0] = lines[1]
-        elif rows[y] != held:
-            _interpolate_row(image[rows[y]], columns, column_weights, lines[0])
-        if rows[y] != held:
-            held = rows[y]
-            _interpolate_row(image[held + 1], columns, column_weights, lines[1])
-        _blend_rows(lines[0], lines[1], row_weights[y], out[y])
-
-
-def resize_linear(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize a float32 image bilinearly, pixel centres aligned at half pixels.
-
-    `cv2.resize` does the same with rounding that differs between its versions; tracks that come to lie
-    between two pixels go one way or the other for it.
+    Examples
+    --------
+    >>> [blur_of_level(Level(np.float32(s), 9, 9))[0] for s in (1, 1.4142135, 1.9999999, 2.828427)]
+    [3, 3, 3, 5]
     """
-    rows, row_weights = _linear_axis(image.shape[0], height)
-    columns, column_weights = _linear_axis(image.shape[1], width)
-    out = np.empty((height, width), np.float32)
-    _resize(image, rows, row_weights, columns, column_weights, out)
-    return out
+    sigma = (float(level.scale) - 1.0) / 2
+    return max(round(5 * sigma) | 1, 3), sigma
 
 
 def polynomial_pyramid(gray: np.ndarray, levels: Sequence[Level]) -> list[np.ndarray]:
@@ -368,8 +323,7 @@ def polynomial_pyramid(gray: np.ndarray, levels: Sequence[Level]) -> list[np.nda
     image = gray.astype(np.float32)
     pyramid = []
     for level in levels:
-        sigma = (float(level.scale) - 1.0) / 2
-        size = max(round(5 * sigma) | 1, 3)
+        size, sigma = blur_of_level(level)
         smooth = cv2.GaussianBlur(image, (size, size), sigma)
         pyramid.append(expand_polynomials(resize_linear(smooth, level.width, level.height)))
     return pyramid
@@ -396,7 +350,7 @@ def flow_between(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> l
             dx, dy = (resize_linear(d, width, height) * SCALE_STEP for d in flows[-1])
         else:
             dx, dy = (np.zeros((height, width), np.float32) for _ in range(2))
-        weights_x, weights_y = _border_weights(width), _border_weights(height)
+        weights_x, weights_y = border_weights(width), border_weights(height)
         for _ in range(ITERATIONS):
             _improve(r0, r1, dx, dy, weights_x, weights_y)
         flows.append((cv2.medianBlur(dx, MEDIAN_SIZE), cv2.medianBlur(dy, MEDIAN_SIZE)))

@@ -8,9 +8,14 @@ root is taken, frame by frame (the ICCV 2013 paper's normalisation; the IJCV pap
 import numpy as np
 from numba import njit
 
-from cinefeat.extractors.trajectories import Tracks, TrajectorySettings
+from cinefeat.extractors.trajectories import Planes, Tracks, TrajectorySettings
 
 ORIENTATIONS = 8
+# coefficients of t, t^3, t^5, t^7 in arctan(t), 0 <= t <= 1, of OpenCV's fastAtan2
+ARCTANGENT = tuple(
+    np.float32(c)
+    for c in (0.9997878412794807, -0.3258083974640975, 0.1555786518463281, -0.04432655554792128)
+)
 _BINS = np.arange(ORIENTATIONS, dtype=np.float32)
 MIN_FLOW = np.float32(0.4)  # px per frame; slower pixels vote for the bin of no motion
 BIN_OFFSET = np.float32(0.05)  # added to every cell sum
@@ -26,8 +31,8 @@ def _orient_row(x: np.ndarray, y: np.ndarray, angle: np.ndarray, length: np.ndar
         ax, ay = abs(x[i]), abs(y[i])
         t = min(ax, ay) / (max(ax, ay) + np.float32(2.220446e-16))
         u = t * t
-        a = (np.float32(-0.04432655554792) * u + np.float32(0.1555786518463281)) * u
-        a = (a + np.float32(-0.3258083974640975)) * u + np.float32(0.9997878412794807)
+        a = (ARCTANGENT[3] * u + ARCTANGENT[2]) * u
+        a = (a + ARCTANGENT[1]) * u + ARCTANGENT[0]
         a = a * t * np.float32(4 / np.pi)
         a = np.float32(2) - a if ay > ax else a
         a = np.float32(4) - a if x[i] < 0 else a
@@ -234,7 +239,7 @@ def _describe(
 
 
 def describe(
-    tracks: Tracks, n: int, gray: np.ndarray, flow: tuple[np.ndarray, np.ndarray],
+    tracks: Tracks, n: int, gray: np.ndarray, flow: Planes,
     settings: TrajectorySettings,
 ) -> None:  # fmt: skip
     """Add one step's HOG, HOF, MBHx and MBHy to the sums of the live tracks' temporal cells.

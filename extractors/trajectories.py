@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numba import njit
 
+Planes = tuple[np.ndarray, np.ndarray]  # the x and y components of a flow field
+
 SCALE_STEP = np.float32(np.sqrt(2.0))
 CORNER_QUALITY = 0.001  # of the largest minimal eigenvalue of the level
 MIN_STD = np.float32(np.sqrt(3.0))  # px; a track below it on both axes stands still
@@ -173,7 +175,7 @@ def _clamp(value: float, last: int) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def advance(tracks: Tracks, n: int, flow: tuple, stabilised: tuple, patch_size: int) -> int:
+def advance(tracks: Tracks, n: int, flow: Planes, stabilised: Planes, patch_size: int) -> int:
     """Move the first n tracks one step along the flow; drop those that leave the level.
 
     A step is the flow at the pixel nearest to the last point (halves to even, clamped into the
@@ -307,26 +309,24 @@ def finish(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _start_tracks(
-    tracks: Tracks, n: int, eigenvalues: np.ndarray, threshold: float, stride: int
-) -> int:
-    rows, columns = eigenvalues.shape[0] // stride, eigenvalues.shape[1] // stride
-    occupied = np.zeros((rows, columns), np.bool_)
+def _start_tracks(tracks: Tracks, n: int, textured: np.ndarray, stride: int) -> int:
+    rows, columns = textured.shape
+    free = textured.copy()
     for i in range(n):
         s = tracks.order[i]
         x, y = tracks.points[s, tracks.age[s], 0], tracks.points[s, tracks.age[s], 1]
         column, row = int(x) // stride, int(y) // stride
         if column < columns and row < rows:
-            occupied[row, column] = True
+            free[row, column] = False
     for row in range(rows):
         for column in range(columns):
-            x, y = column * stride + stride // 2, row * stride + stride // 2
-            if occupied[row, column] or not eigenvalues[y, x] > threshold:
+            if not free[row, column]:
                 continue
             s = tracks.order[n]
             n += 1
             tracks.age[s] = 0
-            tracks.points[s, 0, 0], tracks.points[s, 0, 1] = x, y
+            tracks.points[s, 0, 0] = column * stride + stride // 2
+            tracks.points[s, 0, 1] = row * stride + stride // 2
             tracks.hog[s] = 0
             tracks.hof[s] = 0
             tracks.mbhx[s] = 0
@@ -334,14 +334,42 @@ def _start_tracks(
     return n
 
 
+def textured_cells(gray: np.ndarray, stride: int) -> np.ndarray:
+    """Tell in which cells of the sampling grid a track may start.
+
+    The candidate of a cell is its middle pixel. It is taken if the smaller eigenvalue of the second
+    moments of the gradient (3x3) is above 0.001 of the largest in the image.
+
+    Parameters
+    ----------
+    gray : ndarray of shape (h, w), uint8
+    stride : int
+        Side of a cell, pixels.
+
+    Returns
+    -------
+    ndarray of shape (h // stride, w // stride), bool
+
+    Examples
+    --------
+    >>> gray = np.zeros((10, 15), np.uint8)
+    >>> gray[2:5, 7:9] = 255
+    >>> textured_cells(gray, 5)
+    array([[False,  True, False],
+           [False, False, False]])
+    """
+    eigenvalues = cv2.cornerMinEigenVal(gray, 3, ksize=3)
+    rows, columns = gray.shape[0] // stride, gray.shape[1] // stride
+    middle = eigenvalues[stride // 2 :: stride, stride // 2 :: stride][:rows, :columns]
+    return middle > np.float64(CORNER_QUALITY) * np.float64(eigenvalues.max())
+
+
 def sample(
     tracks: Tracks, n: int, gray: np.ndarray, settings: TrajectorySettings
 ) -> tuple[Tracks, int]:
     """Start a track in every textured cell of the grid that holds no live track.
 
-    The candidate of a cell is its middle pixel. It is taken if its smaller eigenvalue of the
-    gradient's second moments (3x3) is above 0.001 of the level's largest. New tracks come after
-    the live ones, row by row.
+    A track holds the cell of its last point. New tracks come after the live ones, row by row.
 
     Parameters
     ----------
@@ -356,8 +384,6 @@ def sample(
     tuple of Tracks and int
         The storage and the live tracks in it.
     """
-    eigenvalues = cv2.cornerMinEigenVal(gray, 3, ksize=3)
-    threshold = CORNER_QUALITY * float(eigenvalues.max())
-    cells = (gray.shape[0] // settings.stride) * (gray.shape[1] // settings.stride)
-    tracks = with_room(tracks, n, cells, settings)
-    return tracks, _start_tracks(tracks, n, eigenvalues, threshold, settings.stride)
+    textured = textured_cells(gray, settings.stride)
+    tracks = with_room(tracks, n, textured.size, settings)
+    return tracks, _start_tracks(tracks, n, textured, settings.stride)
