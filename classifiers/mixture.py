@@ -7,21 +7,23 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from cinefeat.classifiers.bags import as_bag, is_single, iter_bags, stack_bags
+from cinefeat.classifiers.breathing import breathe
 from cinefeat.classifiers.em import Mixture, Moments, moments, posteriors
 from cinefeat.classifiers.kmeans import kmeans, nearest
 from cinefeat.classifiers.sampling import seed_sequence
 from cinefeat.classifiers.types import Array, RandomState
 
-_SEED_PASSES = 10  # of the k-means that EM starts from
+_SEED_ROWS = 256  # descriptors per component for the k-means that EM starts from
 _LEAST_MASS = 1e-3  # descriptors; a component with less has lost its data
 
 
 class DiagonalGMM(BaseEstimator):
     """Fit a mixture of Gaussians with diagonal covariances by EM.
 
-    EM starts from k-means clusters. A variance never falls below `variance_floor` times that of the
-    whole sample in its dimension. A component that holds less than a thousandth of a descriptor
-    starts anew at the descriptor of least likelihood, with the variances of the whole sample.
+    EM starts from the clusters of a k-means of 256 descriptors per component. A variance never
+    falls below `variance_floor` times that of the whole sample in its dimension. A component that
+    holds less than a thousandth of a descriptor starts anew at the descriptor of least likelihood,
+    with the variances of the whole sample.
 
     Parameters
     ----------
@@ -119,9 +121,8 @@ class DiagonalGMM(BaseEstimator):
         self, x: Array, spread: Array, seed: np.random.SeedSequence
     ) -> tuple[Mixture, float, int]:
         floor = self.variance_floor * spread
-        clusters = kmeans(x, self.n_components, 1, _SEED_PASSES, 1e-3, seed, self.device)
-        labels = nearest(x, clusters.codewords, self.device)
-        mixture = _from_clusters(x, labels, clusters.codewords, floor)
+        codewords = _centres(x, self.n_components, seed, self.device)
+        mixture = _from_clusters(x, nearest(x, codewords, self.device), codewords, floor)
         likelihood = -np.inf
         for n_iter in range(self.max_iter + 1):
             sums = moments(x, mixture, self.device)
@@ -182,6 +183,15 @@ def _spread(x: Array) -> Array:
     variance = x.var(axis=0, dtype=np.float64)
     mean = float(variance.mean()) or 1.0
     return np.maximum(variance, 1e-6 * mean)
+
+
+def _centres(x: Array, n_components: int, seed: np.random.SeedSequence, device: str) -> Array:
+    """Return k-means centres (K, D) of a part of the descriptors, bettered by `breathe`."""
+    rng = np.random.default_rng(seed)
+    most = _SEED_ROWS * n_components
+    part = x if len(x) <= most else x[np.sort(rng.choice(len(x), most, replace=False))]
+    run = kmeans(part, n_components, 1, 30, 1e-3, seed, device)
+    return breathe(part, run, rng).codewords
 
 
 def _from_clusters(x: Array, labels: Array, codewords: Array, floor: Array) -> Mixture:
