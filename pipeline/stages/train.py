@@ -40,6 +40,7 @@ from cinefeat.pipeline.train_settings import (
 CALIBRATION = "calibration/"
 N_FOLDS = 5  # of the cross-validation inside a training set
 BATCH = 256  # clips whose encodings are in memory at once where they are streamed
+HELD_BYTES = 1 << 30  # encodings up to here are read once, not in every epoch
 
 Blocks = Callable[[], Iterator[np.ndarray]]
 
@@ -83,7 +84,9 @@ def _write(product: ProductWriter, prefix: str, estimator: Any) -> None:
 def _fit(job: Job, settings: TrainSettings, layout: Layout, targets: np.ndarray) -> Any:
     classifier = build(settings, layout.sizes)
     if isinstance(classifier, SGDSVM):
-        return classifier.fit_batches(lambda: _batches(job, layout), targets)
+        n_bytes = 4 * len(targets) * sum(layout.sizes)
+        held = list(_batches(job, layout)) if n_bytes <= HELD_BYTES else None
+        return classifier.fit_batches(lambda: held or _batches(job, layout), targets)
     blocks = functools.partial(_blocks, job, layout)
     if isinstance(classifier, LinearSVM) and sum(layout.sizes) > len(targets):
         return classifier.fit_blocks(blocks, targets)
