@@ -24,6 +24,7 @@ _PUBLIC: dict[str, str] = {
     "WarpedFlow": "flow_warped",
     "warped_flow": "flow_warped",
     "warped_flow_of_video": "flow_warped",
+    "draw_rows": "row_sample",
     "dense_trajectories": "idt",
     "iter_dense_trajectories": "idt",
     "TrajectorySettings": "trajectories",

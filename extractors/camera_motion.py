@@ -147,7 +147,7 @@ def describe_corners(gray: np.ndarray, corners: np.ndarray) -> Matches:
 
 
 @njit(cache=True, nogil=True)
-def _count_bits(v: int) -> int:
+def _count_bits(v: np.uint64) -> np.uint64:
     v = v - ((v >> np.uint64(1)) & np.uint64(0x5555555555555555))
     v = (v & np.uint64(0x3333333333333333)) + ((v >> np.uint64(2)) & np.uint64(0x3333333333333333))
     v = (v + (v >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)

@@ -124,7 +124,7 @@ def _sum_cell(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def _sum_slow(slow: np.ndarray, upper: int, lower: int, cell: int) -> float:
+def _sum_slow(slow: np.ndarray, upper: int, lower: int, cell: int) -> np.float32:
     total = np.float32(0)
     for i in range(cell):
         total += slow[np.uint64(lower + i)] - slow[np.uint64(upper + i)]

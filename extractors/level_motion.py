@@ -12,7 +12,7 @@ from cinefeat.extractors.trajectories import Level, Planes
 GrayPair = tuple[np.ndarray, np.ndarray]
 # a pair of frames (or of their pyramids), and for each level the flow to track on and to describe
 Motion = tuple[Any, Any, list, list]
-Camera = Callable[[np.ndarray, np.ndarray, Planes], np.ndarray]
+Camera = Callable[[np.ndarray, np.ndarray, Any], np.ndarray]  # of a pair and its finest flow
 Estimator = tuple[
     Callable[[np.ndarray, Sequence[Level]], Any],  # prepare a frame
     Callable[[Any, Any, Sequence[Level]], list],  # the flows of the levels between two of them

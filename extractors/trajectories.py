@@ -102,7 +102,8 @@ def pyramid_levels(width: int, height: int, settings: TrajectorySettings) -> tup
             f"frames of {width}x{height} px are smaller than the patch of {settings.patch_size} px; "
             "enlarge the video or set a smaller patch_size"
         )
-    levels, scale = [], np.float32(1.0)
+    levels: list[Level] = []
+    scale = np.float32(1.0)
     while shorter >= settings.patch_size and len(levels) < settings.max_scales:
         size = (int(np.rint(np.float32(width) / scale)), int(np.rint(np.float32(height) / scale)))
         levels.append(Level(scale, *size))
@@ -249,7 +250,7 @@ def _moves_plausibly(points: np.ndarray, summary: np.ndarray) -> bool:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _shape_of_steps(steps: np.ndarray, scale: float, out: np.ndarray) -> float:
+def _shape_of_steps(steps: np.ndarray, scale: np.float32, out: np.ndarray) -> np.float32:
     """Write the steps divided by the sum of their lengths; return the longest, full-res px."""
     total, longest = np.float32(0), np.float32(0)
     for t in range(len(steps)):

@@ -34,24 +34,27 @@ class _Layout:
     cells: Tensor  # first cell of each level's sampling grid
     columns: Tensor  # cells of the grid along x
     rows: Tensor
-    n_cells: int
 
 
 def _layout(levels: tuple[Level, ...], stride: int, device: str) -> _Layout:
     w, h = np.array([level[1:] for level in levels], np.int64).T
     columns, rows = w // stride, h // stride
 
+    def on_device(values: np.ndarray) -> Tensor:
+        return torch.as_tensor(values, device=device)
+
     def starts(sizes: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.cumsum(sizes) - sizes, device=device)
+        return on_device(np.cumsum(sizes) - sizes)
 
     return _Layout(
-        *(torch.as_tensor(a, device=device) for a in (w, h)),
-        torch.tensor([float(level.scale) for level in levels], device=device),
-        starts(w * h),
-        starts((w + 1) * (h + 1)),
-        starts(columns * rows),
-        *(torch.as_tensor(a, device=device) for a in (columns, rows)),
-        int((columns * rows).sum()),
+        width=on_device(w),
+        height=on_device(h),
+        scale=on_device(np.array([level.scale for level in levels], np.float32)),
+        pixels=starts(w * h),
+        integrals=starts((w + 1) * (h + 1)),
+        cells=starts(columns * rows),
+        columns=on_device(columns),
+        rows=on_device(rows),
     )
 
 
@@ -129,7 +132,7 @@ def _votes(x: Tensor, y: Tensor, has_slow: bool) -> Tensor:
     ax, ay = x.abs(), y.abs()
     t = torch.minimum(ax, ay) / (torch.maximum(ax, ay) + 2.220446e-16)
     u = t * t
-    p1, p3, p5, p7 = histograms.ARCTANGENT
+    p1, p3, p5, p7 = (float(c) for c in histograms.ARCTANGENT)
     angle = (((p7 * u + p5) * u + p3) * u + p1) * t * (4 / np.pi)
     angle = torch.where(ay > ax, 2 - angle, angle)
     angle = torch.where(x < 0, 4 - angle, angle)
