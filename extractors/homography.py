@@ -19,6 +19,8 @@ Mask = NDArray[np.uint8]
 
 MIN_MATCHES = 50
 MIN_INLIERS = 25
+_SQUARE = 32  # px
+_N_REFITS = 3  # to the matches within half the threshold: a motion 1 px away then pulls no more
 _FAR = 30000.0  # outside every image, and inside the 16 bits of a remap table
 
 
@@ -217,9 +219,12 @@ def estimate_homography(
 ) -> Float64:
     """Estimate by RANSAC the homography that takes the points of one frame to the next.
 
-    The identity is returned unless there are more than 50 matches and more than 25 of them lie
-    within `threshold` of where the refined homography takes them. The random choices are
-    OpenCV's with its fixed seed: the same matches in the same order give the same matrix.
+    RANSAC runs on all matches and again on those that the first homography leaves; each result is
+    refitted to the matches within half the threshold, three times. Of the two the one is taken whose inliers lie in more squares of 32 px: what covers most of the image is
+    the background, even where a detailed foreground has more matches. The identity is returned
+    unless there are more than 50 matches and more than 25 of them lie within `threshold` of
+    where that homography takes them. The random choices are OpenCV's with its fixed seed: the same
+    matches in the same order give the same matrix.
 
     Parameters
     ----------
@@ -251,14 +256,45 @@ def estimate_homography(
         )
     if len(prev_points) <= MIN_MATCHES:
         return np.eye(3)
+    homography, is_inlier = _ransac(prev_points, next_points, threshold)
+    rest = ~is_inlier
+    other, of_rest = _ransac(prev_points[rest], next_points[rest], threshold)
+    if _n_squares(prev_points[rest][of_rest]) > _n_squares(prev_points[is_inlier]):
+        return other
+    return homography
+
+
+def _ransac(
+    prev_points: Float32, next_points: Float32, threshold: float
+) -> tuple[Float64, NDArray[np.bool_]]:
+    """Return a homography and its inliers; the identity and none if there are too few."""
+    nothing = np.eye(3), np.zeros(len(prev_points), bool)
+    if len(prev_points) <= MIN_INLIERS:
+        return nothing
     homography, _ = cv2.findHomography(
         prev_points.astype(np.float32), next_points.astype(np.float32), cv2.RANSAC, threshold
     )
     if homography is None or not np.isfinite(homography).all():
-        return np.eye(3)
+        return nothing
+    for _ in range(_N_REFITS):
+        near = _distances(homography, prev_points, next_points) <= threshold / 2
+        if near.sum() <= MIN_INLIERS:
+            break
+        refitted, _ = cv2.findHomography(prev_points[near], next_points[near], 0)
+        if refitted is None or not np.isfinite(refitted).all():
+            break
+        homography = refitted
     # counted here: OpenCV 4 reports the inliers before its refinement, OpenCV 5 after
-    missed = np.linalg.norm(project(homography, prev_points) - next_points, axis=-1)
-    return homography if (missed <= threshold).sum() > MIN_INLIERS else np.eye(3)
+    is_inlier = _distances(homography, prev_points, next_points) <= threshold
+    return (homography, is_inlier) if is_inlier.sum() > MIN_INLIERS else nothing
+
+
+def _distances(homography: Float64, prev_points: Float32, next_points: Float32) -> Float64:
+    return np.linalg.norm(project(homography, prev_points) - next_points, axis=-1)
+
+
+def _n_squares(points: Float32) -> int:
+    return len(np.unique(points // _SQUARE, axis=0))
 
 
 def project(homography: Float64, points: NDArray[Any]) -> Float64:
