@@ -48,6 +48,9 @@ class LinearSettings(_MachineSettings):
 
     classifier: Literal["linear-svm"]
     C: Penalty = 1.0
+    loss: Literal["hinge", "squared_hinge"] = Field(
+        default="hinge", description="max(0, u), or its square (the default of scikit-learn)"
+    )
 
 
 class GradientSettings(Settings):

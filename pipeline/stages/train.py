@@ -97,7 +97,9 @@ def build(settings: TrainSettings, sizes: Sequence[int]) -> Any:
     """Return the unfitted classifier of a recipe's train table, `C` being a number."""
     if isinstance(settings, ChiSquareSettings):
         return KernelSVM(settings.C, kernel="chi2", channel_sizes=list(sizes))
-    if isinstance(settings, LinearSettings | HellingerSettings):
+    if isinstance(settings, LinearSettings):
+        return LinearSVM(settings.C, loss=settings.loss, random_state=0)
+    if isinstance(settings, HellingerSettings):
         return LinearSVM(settings.C, random_state=0)
     if isinstance(settings, GradientSettings):
         return SGDSVM(settings.C, n_epochs=settings.n_epochs, random_state=settings.seed)
