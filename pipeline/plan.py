@@ -182,10 +182,13 @@ def weight_digests(settings: Any) -> list[str]:
     """
     from cinefeat.extractors import find_weights
 
-    try:
-        files = [find_weights(entry.weights) for entry in settings.networks]
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    files = []
+    for entry in settings.networks:
+        try:
+            files.append(find_weights(entry.weights))
+        except ValueError as error:
+            origin = f"; they come from {entry.origin}" if entry.origin else ""
+            raise InputError(f"{entry.group}: {error}{origin}") from error
     return [_sha256_of_file(file, file.stat().st_mtime_ns) for file in files]
 
 

@@ -221,6 +221,19 @@ class NetworkSettings(Settings):
     network: str = Field(description="name of cinefeat.extractors.load_network")
     weights: str = Field(description="a name of `cinefeat weights list`, or a weight file")
     layers: tuple[str, ...] = Field(default=(), description="layers stored beside the features")
+    name: str = Field(
+        default="",
+        pattern=r"^[\w-]*$",
+        description="of its arrays, where a recipe uses one network with several weights",
+    )
+    origin: str = Field(
+        default="", description="where the weights come from, told when they are not there"
+    )
+
+    @property
+    def group(self) -> str:
+        """Name of the network's arrays in a product."""
+        return self.name or self.network
 
 
 class EmbedSettings(Settings):
@@ -247,6 +260,14 @@ class EmbedSettings(Settings):
         default=None, description="what becomes of a clip shorter than a window"
     )
     storage: Literal["float32", "float16"] = "float32"
+
+    @model_validator(mode="after")
+    def _networks_have_names(self) -> Self:
+        groups = [entry.group for entry in self.networks]
+        twice = [group for group in groups if groups.count(group) > 1]
+        if twice:
+            raise ValueError(f"embed.networks has {twice[0]!r} twice; give one of them a name")
+        return self
 
     @model_validator(mode="after")
     def _one_way_to_cover(self) -> Self:

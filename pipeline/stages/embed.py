@@ -1,7 +1,7 @@
 """Network features of windows of one clip.
 
 Reads: the video, or the flow stage's product for networks that take flow. Writes, per network
-``<network>/``: `features` (M, D), `logits` (M, n_classes) where the network has them, the layers asked
+``<name>/``: `features` (M, D), `logits` (M, n_classes) where the network has them, the layers asked
 for, and per window `start_frame`, `end_frame` (M,) int32 (the last frame included) and
 `start_seconds`, `end_seconds` (M,) float64. With ten crops rows are their mean. The group's
 attributes hold the input specification, the classes and the sha256 of the weights. Cost: the
@@ -63,7 +63,7 @@ def _embed(
         "short_clips": policy,
         "window": length,
     }
-    product.set_attrs(about, entry.network)
+    product.set_attrs(about, entry.group)
 
 
 @functools.lru_cache(maxsize=4)
@@ -144,11 +144,11 @@ def _append(
     outputs = network(np.concatenate(inputs), entry.layers)
     for name, rows in outputs.items():
         per_window = rows.reshape(len(windows), settings.crops, *rows.shape[1:])
-        product.append(f"{entry.network}/{name}", per_window.mean(axis=1).astype(settings.storage))
+        product.append(f"{entry.group}/{name}", per_window.mean(axis=1).astype(settings.storage))
     first = [min(window, key=lambda step: step[1]) for window in windows]
     last = [max(window, key=lambda step: step[1]) for window in windows]
     for side, steps in (("start", first), ("end", last)):
         frames = np.array([index for _, index, _ in steps], np.int32)
-        product.append(f"{entry.network}/{side}_frame", frames)
+        product.append(f"{entry.group}/{side}_frame", frames)
         seconds = np.array([seconds for _, _, seconds in steps], np.float64)
-        product.append(f"{entry.network}/{side}_seconds", seconds)
+        product.append(f"{entry.group}/{side}_seconds", seconds)
