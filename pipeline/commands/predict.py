@@ -75,7 +75,8 @@ def export_model(
     else:
         protocol, folds = choose_folds(chosen, clips, protocol)
     one = _choose(folds, fold)
-    used = tuple(clip for clip in clips if clip.id in set(one.train))
+    trained = set(one.train)
+    used = tuple(clip for clip in clips if clip.id in trained)
     request = Request(chosen, used, store, (one,), None, n_jobs, parse_device(device))
     failures = run_before_evaluation(request)
     write_model(output, chosen, plan(chosen, store, used, one), protocol, one.name)
