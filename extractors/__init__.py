@@ -52,7 +52,7 @@ _PUBLIC: dict[str, str] = {
     "quantise_flow": "quantise",
 }
 
-__all__ = sorted(_PUBLIC)
+__all__ = list(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:
