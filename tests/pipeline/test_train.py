@@ -13,6 +13,9 @@ from pydantic import TypeAdapter
 from cinefeat.classifiers import KernelSVM, LinearSVM, hellinger_kernel
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.manifest import Clip
+from cinefeat.pipeline.plan import plan
+from cinefeat.pipeline.protocol import Fold
+from cinefeat.pipeline.recipe import load_recipe, to_toml
 from cinefeat.pipeline.stages import Job
 from cinefeat.pipeline.stages.evaluate import read_classifier
 from cinefeat.pipeline.stages.evaluate import run as evaluate
@@ -170,3 +173,32 @@ def test_wide_encodings_are_read_in_blocks_to_the_same_machine(store: Path) -> N
     features = np.concatenate([rows(store)[chosen], rows(store, "mirrored/")[chosen]])
     whole = LinearSVM(3.0, solver="gram").fit(features, np.tile(LABELS, 2))
     np.testing.assert_allclose(machine.coef_, whole.coef_, atol=1e-4)
+
+
+@pytest.mark.parametrize("values, counts", [({"C": 1.0}, 1), ({"C": (1.0, 2.0)}, 2),
+                                            ({"probabilities": True}, 2)])  # fmt: skip
+def test_groups_are_part_of_the_identity_where_they_matter(values: dict, counts: int) -> None:
+    recipe = load_recipe("dt-bow")
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update=values)})
+    fold = Fold("all", tuple(clip.id for clip in CLIPS), ())
+    regrouped = tuple(replace(clip, group=f"{clip.group}-2") for clip in CLIPS)
+    digests = {plan(recipe, Path("s"), clips, fold)["train"].digest for clips in (CLIPS, regrouped)}
+    assert len(digests) == counts
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ("C = [1.0]", r"train\.C\.list = \[1\.0\]"),
+        ("C = [1.0, -2.0]", r"train\.C\.list\.1 = -2\.0: .*greater than 0"),
+        ("C = 0.0", r"train\.C\.number = 0\.0: .*greater than 0"),
+        ("C = 1.0\n[encode]\nmethod = 'vlad'", r"'chi-square-svm' compares histograms"),
+    ],
+)
+def test_a_wrong_train_table_is_named(tmp_path: Path, change: str, message: str) -> None:
+    text = to_toml(load_recipe("dt-bow")).replace("C = 100.0", "C = 1.0")
+    encode = text[text.index("[encode]") : text.index("[train]")]
+    text = text.replace(encode, "") if "[encode]" in change else text
+    (tmp_path / "bad.toml").write_text(text.replace("C = 1.0", change))
+    with pytest.raises(InputError, match=message):
+        load_recipe(str(tmp_path / "bad.toml"))
