@@ -67,8 +67,7 @@ def solve_one_vs_rest(
     References
     ----------
     .. [1] Hsieh, Chang, Lin, Keerthi, Sundararajan. A dual coordinate descent method for
-       large-scale
-       linear SVM. ICML 2008.
+       large-scale linear SVM. ICML 2008.
     .. [2] Steinwart, Hush, Scovel. Training SVMs without offset. JMLR 2011.
     """
     if gram.shape != (len(y), len(y)):

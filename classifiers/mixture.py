@@ -59,8 +59,7 @@ class DiagonalGMM(BaseEstimator):
     References
     ----------
     .. [1] Dempster, Laird, Rubin. Maximum likelihood from incomplete data via the EM algorithm.
-       JRSS B
-       1977.
+       JRSS B 1977.
 
     Examples
     --------
