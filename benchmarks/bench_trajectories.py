@@ -12,7 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import cv2
@@ -34,10 +34,9 @@ def read_frames(path: str, limit: int) -> list[np.ndarray]:
     return frames
 
 
-def farneback(frames: list[np.ndarray]) -> Iterator[int]:
+def farneback(grays: list[np.ndarray]) -> Iterator[int]:
     """Yield after the flow of each pair."""
-    grays = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    for first, second in zip(grays, grays[1:], strict=False):
+    for first, second in pairwise(grays):
         flags = cv2.OPTFLOW_FARNEBACK_GAUSSIAN
         cv2.calcOpticalFlowFarneback(first, second, None, 0.7071, 6, 10, 2, 7, 1.5, flags)
         yield 0
@@ -69,8 +68,9 @@ def take_turns(
 
 def measure(frames: list[np.ndarray], rounds: int, block: int) -> dict[str, Any]:
     """Return the median of some rounds: milliseconds, ratios and rows."""
+    grays = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     methods: dict[str, Callable[[], Iterator[int]]] = {
-        "cv2": lambda: farneback(frames),
+        "cv2": lambda: farneback(grays),
         "dt": lambda: trajectories(frames, False),
         "idt": lambda: trajectories(frames, True),
     }
