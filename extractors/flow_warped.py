@@ -9,6 +9,7 @@ matched between consecutive frames. Unlike either, the matches are spread over t
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from cinefeat.extractors.homography import (
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+_MISSING: Any = object()
 
 
 @dataclass(frozen=True)
@@ -122,11 +124,21 @@ def warped_flow_of_video(
     Yields
     ------
     result : WarpedFlow
+
+    Raises
+    ------
+    ValueError
+        As `warped_flow`; or if there are boxes for fewer frames than there are.
     """
-    people = iter(boxes) if boxes is not None else None
+    people = repeat(None) if boxes is None else iter(boxes)
     prev = before = prev_mask = None
-    for frame in frames:
-        mask = people_mask(frame.shape[:2], next(people) if people is not None else None)
+    for t, frame in enumerate(frames):
+        present = next(people, _MISSING)
+        if present is _MISSING:
+            raise ValueError(
+                f"there are boxes for {t} frames and more frames; give each frame its own"
+            )
+        mask = people_mask(frame.shape[:2], present)
         after = detect_features(frame, mask, detector=detector)
         if prev is not None and before is not None and prev_mask is not None:
             flow = optical_flow_tvl1(prev, frame, **flow_options)

@@ -100,13 +100,13 @@ def resample(
     return out
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _add_scaled(total: Float32, row: Float32, weight: np.float32) -> None:
     for x in range(row.size):
         total[x] += weight * row[x]
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _add_gathered(
     total: Float32, row: Float32, starts: NDArray[np.uint32], tap: np.uint64, weights: Float32
 ) -> None:

@@ -134,7 +134,7 @@ def _solve_level(
     height, width = first.shape
     data = np.empty((height, 4, width), np.float32)
     padded = pad_edge(second[:, None], 0, width, 1, 2, 2)
-    weight = edge_weights(first, np.float32(settings.edge_decay))
+    weight = edge_weights(first, np.float32(settings.edge_decay / 4))
     stiffness = np.float32(1 + settings.theta / settings.tau)
     gamma = np.float32(settings.gamma)
     for _ in range(n_warps):

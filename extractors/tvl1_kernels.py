@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 
-# reassociation and the absence of NaN (validated at the entry) are what vectorising needs
-_row_kernel = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+# no fast arithmetic: every operation rounds as in tvl1_torch, which does them in the same order
 _kernel = njit(cache=True, nogil=True, error_model="numpy")
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 _THREE_HALVES, _EIGHT, _TWELFTH = np.float32(1.5), np.float32(8), np.float32(1 / 12)
 _TINY = np.float32(1e-12)
+_LEAST_WEIGHT = np.float32(0.05)
 _UNIT = np.uint64(1)  # indices are unsigned, so that none is tested for being negative
 _FLAT = np.float32(1e-6)  # squared gradient below which a pixel says nothing
 
@@ -37,7 +37,7 @@ def pad_edge(rows: Float32, field: int, width: int, before: int, below: int, rig
     return out
 
 
-@_row_kernel
+@_kernel
 def _warp_row(
     padded: Float32,
     stride: np.uint32,
@@ -90,14 +90,14 @@ def _warp_row(
         out[x] = value
 
 
-@_row_kernel
+@_kernel
 def _average_row(first: Float32, warped: Float32, mean: Float32, difference: Float32) -> None:
     for x in range(first.size):
         mean[x] = _HALF * (first[x] + warped[x])
         difference[x] = warped[x] - first[x]
 
 
-@_row_kernel
+@_kernel
 def _across_row(mean: Float32, gx: Float32) -> None:
     """Differentiate along a row by (1, -8, 0, 8, -1) / 12; the border repeats."""
     n = mean.size
@@ -112,7 +112,7 @@ def _across_row(mean: Float32, gx: Float32) -> None:
         gx[x] = (_EIGHT * (c - b) - (d - a)) * _TWELFTH
 
 
-@_row_kernel
+@_kernel
 def _down_row(
     above2: Float32, above: Float32, below: Float32, below2: Float32, gy: Float32
 ) -> None:
@@ -120,7 +120,7 @@ def _down_row(
         gy[x] = (_EIGHT * (below[x] - above[x]) - (below2[x] - above2[x])) * _TWELFTH
 
 
-@_row_kernel
+@_kernel
 def _data_row(
     difference: Float32,
     inside: Float32,
@@ -182,15 +182,17 @@ def linearise_rows(
         _data_row(*rows, stiffness, gamma * gamma)
 
 
-@_row_kernel
+@_kernel
 def _edge_row(gx: Float32, gy: Float32, decay: np.float32, out: Float32) -> None:
     for x in range(out.size):
-        out[x] = max(np.exp(-decay * np.sqrt(gx[x] * gx[x] + gy[x] * gy[x])), np.float32(0.05))
+        t = _ONE + decay * np.sqrt(gx[x] * gx[x] + gy[x] * gy[x])
+        t *= t
+        out[x] = max(_ONE / (t * t), _LEAST_WEIGHT)
 
 
 @_kernel
 def edge_weights(image: Float32, decay: np.float32) -> Float32:
-    """Weigh the total variation of each pixel by ``max(exp(-decay |grad image|), 0.05)``.
+    """Weigh the total variation of each pixel by ``max((1 + decay |grad image|) ** -4, 0.05)``.
 
     The result (H, W + 1) has a last column of 0, as `iterate` wants it.
     """
@@ -205,7 +207,7 @@ def edge_weights(image: Float32, decay: np.float32) -> Float32:
     return out
 
 
-@_row_kernel
+@_kernel
 def _divergence_row(
     p: Float32, px: np.uint64, py: np.uint64, py_above: np.uint64, out: Float32, n: np.uint64
 ) -> None:
@@ -214,7 +216,7 @@ def _divergence_row(
         out[x] = p[px + x] - p[px + x - _UNIT] + p[py + x] - p[py_above + x]
 
 
-@_row_kernel
+@_kernel
 def _primal_row(
     u: Float32,
     at_u: np.uint64,
@@ -250,7 +252,7 @@ def _primal_row(
         bars[bar_w + x] = c + c - old_w
 
 
-@_row_kernel
+@_kernel
 def _dual_row(
     bars: Float32,
     bar: np.uint64,
@@ -267,11 +269,12 @@ def _dual_row(
     for x in range(n):
         a = p[px + x] + sigma * (bars[bar + x + _UNIT] - bars[bar + x])
         b = p[py + x] + sigma * (bars[below + x] - bars[bar + x])
-        scale = min(_ONE, weight[at_weight + x] / np.sqrt(a * a + b * b + _TINY))
+        scale = min(_ONE, weight[at_weight + x] * (_ONE / np.sqrt(a * a + b * b + _TINY)))
         p[px + x], p[py + x] = a * scale, b * scale
 
 
-@_row_kernel
+# a sum of squares for the test of convergence: its order matters little, and vectorises
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _change_row(
     u: Float32, at_u: np.uint64, bars: Float32, at_bar: np.uint64, n: np.uint64
 ) -> np.float32:

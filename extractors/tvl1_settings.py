@@ -34,8 +34,8 @@ class FlowSettings:
         parameter, 0 by default. 1.5 lowers the error on RubberWhale, which has
         shadows, by a fifth and changes the other pairs little.
     edge_decay : float
-        The total variation at a pixel is weighted by ``max(exp(-edge_decay |gradient|), 0.05)``,
-        so that motion boundaries fall on image edges [6]_; 0 turns it off.
+        The total variation at a pixel is weighted by ``max((1 + edge_decay |gradient| / 4) ** -4,
+        0.05)``, close to ``exp(-edge_decay |gradient|)``, so that motion boundaries fall on image edges [6]_; 0 turns it off.
     n_scales : int
         Most levels of the pyramid, >= 1; it ends at sides of 16 px. IPOL and OpenCV: 5.
     zoom : float

@@ -1,8 +1,11 @@
 """TV-L1 optical flow in torch: the definition of `tvl1`, batched and resident on a device.
 
 Every step works on a batch of pairs (N, ...); nothing is copied to the host between the images
-and the flow except, once a block of iterations, whether any pair still moves. A pair that has
-converged is left alone, so that its flow does not depend on what else is in the batch.
+and the flow except, once a block of iterations, whether any pair still moves, and once a level
+which pixels the weighted median visits. A pair that has converged is left alone, so that its flow
+does not depend on what else is in the batch. Each operation and each sum is in the order of the
+numba kernels, in single precision: where a device rounds as IEEE 754 says, the flow is the same
+to the bit, even in occluded places where the last bit decides.
 """
 
 import numpy as np
@@ -17,6 +20,7 @@ from cinefeat.extractors.tvl1_settings import FlowSettings
 
 Float32 = NDArray[np.float32]
 _FLAT, _TINY, _LEAST_WEIGHT = 1e-6, 1e-12, 0.05  # as in tvl1_kernels
+_TWELFTH = 1 / 12
 _WINDOW_PIXELS = 1 << 18  # marked pixels whose windows are held at once: 85 MB an array
 
 
@@ -24,10 +28,21 @@ def flow_of_batch(
     prev: Float32, next: Float32, settings: FlowSettings, device: str | torch.device
 ) -> Float32:
     """Estimate the flow of N pairs of images (N, H, W), float32: (N, H, W, 2), float32."""
+    target = _checked(device)
     with torch.inference_mode():
-        first, second = (torch.from_numpy(image).to(device) for image in (prev, next))
+        first, second = (torch.from_numpy(image).to(target) for image in (prev, next))
         u = _solve(first, second, settings)
         return u[:, :2].permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def _checked(device: str | torch.device) -> torch.device:
+    try:
+        target = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device is {device!r}; give 'cpu' or 'cuda'") from error
+    if target.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r}, and torch sees no such device; use 'cpu'")
+    return target
 
 
 def _solve(first: Tensor, second: Tensor, settings: FlowSettings) -> Tensor:
@@ -105,7 +120,8 @@ def _edge_weights(image: Tensor, decay: float) -> Tensor:
     if decay == 0:
         return torch.ones_like(image)
     gx, gy = _differentiate(image)
-    return torch.exp(-decay * torch.sqrt(gx * gx + gy * gy)).clamp(min=_LEAST_WEIGHT)
+    t = 1 + decay / 4 * (gx * gx + gy * gy).double().sqrt().float()
+    return (1 / t.square().square()).clamp(min=_LEAST_WEIGHT)
 
 
 def _differentiate(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,7 +134,7 @@ def _differentiate(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _five_taps(before2: Tensor, before: Tensor, after: Tensor, after2: Tensor) -> Tensor:
-    return (8 * (after - before) - (after2 - before2)) * (1 / 12)
+    return (8 * (after - before) - (after2 - before2)) * _TWELFTH
 
 
 def _linearise(
@@ -129,7 +145,8 @@ def _linearise(
     gx, gy = _differentiate(0.5 * (first + warped))
     gx, gy = gx * inside, gy * inside
     stiffness = 1 + settings.theta / settings.tau
-    slope = gx * gx + gy * gy + settings.gamma**2
+    gamma = np.float32(settings.gamma)
+    slope = gx * gx + gy * gy + float(gamma * gamma)
     inverse = inside / (stiffness * slope + _FLAT)
     constant = (warped - first) * inside - gx * u[:, 0] - gy * u[:, 1]
     return gx, gy, inverse, constant
@@ -178,7 +195,7 @@ def _iterate_until_still(
             new_u, new_p = _iterate(new_u, new_p, data, weight, settings)
         change = (new_u[:, :2] - old_u[:, :2]).square()
         # one sum a pair: a joint one could round differently with the size of the batch
-        still = torch.stack([pair.sum() for pair in change]) < limit
+        still = torch.stack([pair.double().sum() for pair in change]) < limit
         u = torch.where(moves[:, None, None, None], new_u, u)
         p = torch.where(moves[:, None, None, None, None], new_p, p)
         moves = moves & ~still
@@ -197,14 +214,23 @@ def _iterate(
     residual = constant + gx * moved[:, 0] + gy * moved[:, 1]
     if u.shape[1] == 3:
         residual = residual + gamma * moved[:, 2]
-    bound = tau * settings.lambda_
+    bound = float(np.float32(tau) * np.float32(settings.lambda_))
     step = (-residual * inverse).clamp(-bound, bound)
     slopes = [gx, gy, torch.full_like(gx, gamma)][: u.shape[1]]
     moved = moved + step[:, None] * torch.stack(slopes, dim=1)
     bar = 2 * moved - u
     q = p + (1 / (6 * tau)) * _gradient(bar)
-    length = torch.sqrt(q.square().sum(dim=2) + _TINY)
-    return moved, q * (weight / length).clamp(max=1)[:, :, None]
+    squared = q[:, :, 0].square() + q[:, :, 1].square() + _TINY
+    return moved, q * (weight * _inverse_root(squared)).clamp(max=1)[:, :, None]
+
+
+def _inverse_root(x: Tensor) -> Tensor:
+    """Return ``1 / sqrt(x)``, both rounded as IEEE 754 says.
+
+    On the CPU torch's root is off by a bit at times and its inverse root is not; on CUDA it is
+    the other way round.
+    """
+    return torch.rsqrt(x) if x.device.type == "cpu" else 1 / torch.sqrt(x)
 
 
 def _gradient(u: Tensor) -> Tensor:
@@ -216,8 +242,9 @@ def _gradient(u: Tensor) -> Tensor:
 
 
 def _divergence(p: Tensor) -> Tensor:
-    out = p[:, :, 0] + p[:, :, 1]
+    out = p[:, :, 0].clone()
     out[..., 1:] -= p[:, :, 0, :, :-1]
+    out += p[:, :, 1]
     out[..., 1:, :] -= p[:, :, 1, :-1]
     return out
 
@@ -249,29 +276,41 @@ def _filter_weighted_median(
         n, y, x = (index[start : start + _WINDOW_PIXELS] for index in (pair, row, column))
         window = (n[:, None], slice(None), y[:, None] + dy, x[:, None] + dx)
         difference = image[window][..., 0] - first[n, y, x][:, None]
-        t = 1 + (0.125 / wm.SIGMA_BRIGHTNESS**2) * difference.square()
+        t = 1 + float(wm.BRIGHTNESS_SCALE) * difference * difference
         weights = space * trust[window][..., 0] / t.square().square()
         out[n, :2, y, x] = _weighted_median(flow[window].movedim(-1, 1), weights[:, None])
     return out
 
 
 def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:
-    """Bisect for the weighted median over the last axis."""
-    half = 0.5 * weights.sum(dim=-1)
+    """Bisect for the weighted median over the last axis, a window of 81 pixels."""
+    half = _add_rows(torch.zeros_like(weights[..., 0]), weights, 0.5)
     low, high = values.amin(dim=-1), values.amax(dim=-1)
     for _ in range(wm.N_BISECTIONS):
         middle = 0.5 * (low + high)
-        is_below = (weights * (values <= middle[..., None])).sum(dim=-1) >= half
+        is_below = _add_rows(-half, weights * (values <= middle[..., None]), 1.0) >= 0
         low, high = torch.where(is_below, low, middle), torch.where(is_below, middle, high)
     return 0.5 * (low + high)
 
 
+def _add_rows(total: Tensor, window: Tensor, factor: float) -> Tensor:
+    """Add the sums of a window's rows one after the other, as the numba kernels do."""
+    side = 2 * wm.RADIUS + 1
+    square = window.unflatten(-1, (side, side))
+    rows = torch.zeros_like(square[..., 0])
+    for dx in range(side):
+        rows = rows + square[..., dx]
+    for dy in range(side):
+        total = total + factor * rows[..., dy]
+    return total
+
+
 def _near_boundaries(u: Tensor) -> Tensor:
-    gradient = _gradient(u[:, :2])
-    gradient[..., -1] = 0  # the last column is not tested, as in weighted_median
-    changes = (gradient.square().sum(dim=(1, 2)) > wm.EDGE**2).float()
+    squared = _gradient(u[:, :2]).square().flatten(1, 2)
+    changes = squared[:, 0] + squared[:, 1] + squared[:, 2] + squared[:, 3] > float(wm.EDGE2)
+    changes[..., -1] = False  # the last column is not tested, as in weighted_median
     side = 2 * wm.MARGIN + 1
-    return torch.nn.functional.max_pool2d(changes[:, None], side, 1, wm.MARGIN)[:, 0] > 0
+    return torch.nn.functional.max_pool2d(changes[:, None].float(), side, 1, wm.MARGIN)[:, 0] > 0
 
 
 def _reliability(u: Tensor, data: tuple[Tensor, ...], gamma: float) -> Tensor:
@@ -281,10 +320,10 @@ def _reliability(u: Tensor, data: tuple[Tensor, ...], gamma: float) -> Tensor:
         residual = residual + gamma * u[:, 2]
     padded = torch.nn.functional.pad(u[:, :2], (1, 1, 1, 1), mode="replicate")
     across = padded[:, 0, 1:-1, 2:] - padded[:, 0, 1:-1, :-2]
-    down = padded[:, 1, 2:, 1:-1] - padded[:, 1, :-2, 1:-1]
-    divergence = (0.5 * (across + down)).clamp(max=0)
-    t = 1 + (0.125 / wm.SIGMA_DIVERGENCE**2) * divergence.square()
-    t = t + (0.125 / wm.SIGMA_RESIDUAL**2) * residual.square()
-    trust = wm.FLOOR + (inverse > 0).float() / t.square().square()
+    spread = across + padded[:, 1, 2:, 1:-1] - padded[:, 1, :-2, 1:-1]
+    divergence = (0.5 * spread).clamp(max=0)
+    t = 1 + float(wm.DIVERGENCE_SCALE) * divergence * divergence
+    t = t + float(wm.RESIDUAL_SCALE) * residual * residual
+    trust = float(wm.FLOOR) + (inverse > 0).float() / t.square().square()
     trust[..., 0], trust[..., -1] = trust[..., 1].clone(), trust[..., -2].clone()
     return trust

@@ -21,18 +21,18 @@ SIGMA_RESIDUAL = 20.0  # grey levels; the same
 EDGE = 0.2  # px: flow that changes by more from pixel to pixel is near a boundary
 MARGIN = 2  # px around such pixels
 N_BISECTIONS = 8
-FLOOR = 1e-3  # weight of an occluded pixel
+FLOOR = np.float32(1e-3)  # weight of an occluded pixel
+EDGE2 = np.float32(EDGE**2)
+# t of (1 + t / 4) ** -4, which stands for exp(-t), with t = x^2 / (2 sigma^2), from the square of x
+DIVERGENCE_SCALE = np.float32(0.125 / SIGMA_DIVERGENCE**2)
+RESIDUAL_SCALE = np.float32(0.125 / SIGMA_RESIDUAL**2)
+BRIGHTNESS_SCALE = np.float32(0.125 / SIGMA_BRIGHTNESS**2)
 # unsigned, so that no index is tested for being negative and the loops vectorise
 _SIDE = np.uint64(2 * RADIUS + 1)
 _CHUNK = np.uint64(32)  # columns worked on at once: the weights of 81 neighbours stay in the cache
 
-_row_kernel = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 _kernel = njit(cache=True, nogil=True, error_model="numpy")
-_ONE, _HALF, _QUARTER = np.float32(1), np.float32(0.5), np.float32(0.25)
-_FLOOR = np.float32(FLOOR)
-_DIVERGENCE_SCALE = np.float32(0.125 / SIGMA_DIVERGENCE**2)
-_RESIDUAL_SCALE = np.float32(0.125 / SIGMA_RESIDUAL**2)
-_BRIGHTNESS_SCALE = np.float32(0.125 / SIGMA_BRIGHTNESS**2)
+_ONE, _HALF = np.float32(1), np.float32(0.5)
 
 
 def space_weights() -> Float32:
@@ -53,16 +53,16 @@ def near_boundaries(changes: Uint8) -> Uint8:
     return cv2.dilate(changes, np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8))
 
 
-@_row_kernel
+@_kernel
 def _change_row(u: Float32, u_below: Float32, v: Float32, v_below: Float32, out: Uint8) -> None:
     for x in range(u.size - 1):
         a, b = u[x + 1] - u[x], u_below[x] - u[x]
         c, d = v[x + 1] - v[x], v_below[x] - v[x]
-        out[x] = a * a + b * b + c * c + d * d > np.float32(EDGE * EDGE)
+        out[x] = a * a + b * b + c * c + d * d > EDGE2
     out[u.size - 1] = 0
 
 
-@_row_kernel
+@_kernel
 def _reliability_row(
     u: Float32,
     v_above: Float32,
@@ -77,15 +77,15 @@ def _reliability_row(
     """
     for x in range(1, u.size - 1):
         divergence = min(_HALF * (u[x + 1] - u[x - 1] + v_below[x] - v_above[x]), np.float32(0))
-        t = _ONE + _DIVERGENCE_SCALE * divergence * divergence
-        t += _RESIDUAL_SCALE * residual[x] * residual[x]
+        t = _ONE + DIVERGENCE_SCALE * divergence * divergence
+        t += RESIDUAL_SCALE * residual[x] * residual[x]
         t *= t
-        out[x + RADIUS] = _FLOOR + np.float32(inverse[x] > 0) / (t * t)
+        out[x + RADIUS] = FLOOR + np.float32(inverse[x] > 0) / (t * t)
     out[RADIUS] = out[RADIUS + 1]
     out[RADIUS + u.size - 1] = out[RADIUS + u.size - 2]
 
 
-@_row_kernel
+@_kernel
 def _residual_row(
     u: Float32,
     v: Float32,
@@ -128,7 +128,7 @@ def mark_rows(
         _reliability_row(flow_x, u[above, 1], u[below, 1], residual, data[y, 2], out)
 
 
-@_row_kernel
+@_kernel
 def _weigh_chunk(
     image: Float32,
     reliability: Float32,
@@ -148,7 +148,7 @@ def _weigh_chunk(
             total = np.float32(0)
             for dx in range(_SIDE):
                 difference = image[row + k + dx] - image[centre + k]
-                t = _ONE + _BRIGHTNESS_SCALE * difference * difference
+                t = _ONE + BRIGHTNESS_SCALE * difference * difference
                 t *= t
                 weight = space[dy * _SIDE + dx] * reliability[row + k + dx] / (t * t)
                 weights[table + dx * _CHUNK + k] = weight
@@ -156,7 +156,7 @@ def _weigh_chunk(
             half[k] += _HALF * total
 
 
-@_row_kernel
+@_kernel
 def _range_chunk(
     values: Float32, start: np.uint64, stride: np.uint64, low: Float32, high: Float32
 ) -> None:
@@ -173,7 +173,7 @@ def _range_chunk(
             low[k], high[k] = a, b
 
 
-@_row_kernel
+@_kernel
 def _bisect_chunk(
     values: Float32,
     start: np.uint64,
