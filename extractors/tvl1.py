@@ -39,7 +39,7 @@ _ANTIALIAS = 0.6  # px of blur per level at zoom z: 0.6 sqrt(1 / z^2 - 1), as in
 def flow_of_pair(
     prev: Float32, next: Float32, settings: FlowSettings, over_rows: OverRows | None = None
 ) -> Float32:
-    """Estimate the flow of one pair of images (H, W), float32: (H, W, 2), float32.
+    """Estimate the flow of one pair of images (H, W), float32: (H, W, 2), a view of float32.
 
     `over_rows` shares the rows among threads (`rows_in_threads`); it changes no bit.
     """
@@ -52,7 +52,7 @@ def flow_of_pair(
             u, p = _enlarge(u, p, first.shape)
         n_warps = settings.n_warps if first.shape == prev.shape else settings.n_coarse_warps
         _solve_level(first, second, u, p, n_warps, settings, share)
-    return np.ascontiguousarray(np.moveaxis(u[:, :2, :-1], 1, 2))
+    return np.moveaxis(u[:, :2, :-1], 1, 2)
 
 
 def rows_in_threads(pool: Executor, n_threads: int) -> OverRows:

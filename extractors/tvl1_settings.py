@@ -109,7 +109,7 @@ PRESETS: dict[str, FlowSettings] = {
         weighted_median=False,
         presmoothing=0.0,
     ),
-    "fast": FlowSettings(n_warps=2, n_coarse_warps=3, weighted_median=False),
+    "fast": FlowSettings(n_warps=2, n_coarse_warps=3, median_filter=3, weighted_median=False),
 }
 
 
