@@ -1,8 +1,8 @@
 """TV-L1 optical flow of one pair of grey images on the CPU.
 
 The pyramid, the warps and the order of the steps are here; the loops over pixels are numba, in
-`tvl1_kernels` and `weighted_median`. `flow` documents the energy, `tvl1_settings` the settings; `tvl1_torch`
-is the same definition for a device.
+`tvl1_kernels` and `weighted_median`. `flow` documents the energy, `tvl1_settings` the settings;
+`tvl1_torch` is the same definition for a device.
 """
 
 import math

@@ -38,6 +38,23 @@ def pad_edge(rows: Float32, field: int, width: int, before: int, below: int, rig
 
 
 @_kernel
+def _cubic_weights(a: np.float32) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """Weights of the pixels at -1, 0, 1 and 2 for Catmull-Rom interpolation at 0 <= a < 1."""
+    c = _ONE - a
+    w1 = c * (_ONE + a * (_ONE - _THREE_HALVES * a))
+    w2 = a * (_ONE + c * (_ONE - _THREE_HALVES * c))
+    return -_HALF * a * c * c, w1, w2, -_HALF * c * a * a
+
+
+@_kernel
+def _along_row(
+    padded: Float32, i: np.uint64, w: tuple[np.float32, np.float32, np.float32, np.float32]
+) -> np.float32:
+    left = w[0] * padded[i] + w[1] * padded[i + _UNIT]
+    return left + w[2] * padded[i + np.uint64(2)] + w[3] * padded[i + np.uint64(3)]
+
+
+@_kernel
 def _warp_row(
     padded: Float32,
     stride: np.uint32,
@@ -58,35 +75,12 @@ def _warp_row(
         py = min(max(py, np.float32(0)), y_last)
         ix, iy = np.uint32(px), np.uint32(py)
         a, b = px - np.float32(ix), py - np.float32(iy)
-        c, d = _ONE - a, _ONE - b
-        w0, w3 = -_HALF * a * c * c, -_HALF * c * a * a
-        w1, w2 = (
-            c * (_ONE + a * (_ONE - _THREE_HALVES * a)),
-            a * (_ONE + c * (_ONE - _THREE_HALVES * c)),
-        )
-        h0, h3 = -_HALF * b * d * d, -_HALF * d * b * b
-        h1, h2 = (
-            d * (_ONE + b * (_ONE - _THREE_HALVES * b)),
-            b * (_ONE + d * (_ONE - _THREE_HALVES * d)),
-        )
-        # unsigned, so that no index is tested for being negative
-        i = np.uint64(iy * stride + ix)
-        one, two, three, down = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(stride)
-        value = h0 * (
-            w0 * padded[i] + w1 * padded[i + one] + w2 * padded[i + two] + w3 * padded[i + three]
-        )
-        i += down
-        value += h1 * (
-            w0 * padded[i] + w1 * padded[i + one] + w2 * padded[i + two] + w3 * padded[i + three]
-        )
-        i += down
-        value += h2 * (
-            w0 * padded[i] + w1 * padded[i + one] + w2 * padded[i + two] + w3 * padded[i + three]
-        )
-        i += down
-        value += h3 * (
-            w0 * padded[i] + w1 * padded[i + one] + w2 * padded[i + two] + w3 * padded[i + three]
-        )
+        weights, (h0, h1, h2, h3) = _cubic_weights(a), _cubic_weights(b)
+        i, down = np.uint64(iy * stride + ix), np.uint64(stride)
+        value = h0 * _along_row(padded, i, weights)
+        value += h1 * _along_row(padded, i + down, weights)
+        value += h2 * _along_row(padded, i + down + down, weights)
+        value += h3 * _along_row(padded, i + down + down + down, weights)
         out[x] = value
 
 
@@ -253,6 +247,31 @@ def _primal_row(
 
 
 @_kernel
+def _primal_step(
+    u: Float32,
+    p: Float32,
+    data: Float32,
+    bars: Float32,
+    div: Float32,
+    at: tuple[np.uint64, np.uint64, np.uint64],
+    bar: np.uint64,
+    width: np.uint64,
+    tau: np.float32,
+    bound: np.float32,
+    gamma: np.float32,
+) -> None:
+    """Step one row, which begins in u, p and data at the three offsets `at`."""
+    at_u, px, at_data = at
+    span = width + _UNIT
+    fields = np.uint64(3) * span
+    _divergence_row(p, px, px + fields, px - fields, div, fields)
+    _primal_row(u, at_u, span, div, data, at_data, width, bars, bar, tau, bound, gamma)
+    for field in range(3):  # no slope across the border
+        end = bar + np.uint64(field) * span + width
+        bars[end] = bars[end - _UNIT]
+
+
+@_kernel
 def _dual_row(
     bars: Float32,
     bar: np.uint64,
@@ -319,47 +338,33 @@ def iterate(
     for front in range(height + n):
         for k in range(max(0, front - height), min(n, front + 1)):
             y = front - k
-            bar, above = (
-                np.uint64(2 * k + (y & 1)) * fields,
-                np.uint64(2 * k + 1 - (y & 1)) * fields,
-            )
-            px = np.uint64(2 * (y + 1)) * fields
+            bar, above = np.uint64(2 * k + (y & 1)), np.uint64(2 * k + 1 - (y & 1))
+            bar, above = bar * fields, above * fields
             if y < height:
-                _divergence_row(all_p, px, px + fields, px - fields, div, fields)
-                at_u, at_data = np.uint64(y) * fields, np.uint64(4 * y) * width
-                _primal_row(
-                    all_u,
-                    at_u,
-                    span,
-                    div,
-                    all_data,
-                    at_data,
-                    width,
-                    bars,
-                    bar,
-                    tau,
-                    tau * lambda_,
-                    gamma,
+                at = (
+                    np.uint64(y) * fields,
+                    np.uint64(2 * y + 2) * fields,
+                    np.uint64(4 * y) * width,
                 )
-                for field in range(3):
-                    end = bar + np.uint64(field) * span + width
-                    bars[end] = bars[end - _UNIT]
+                _primal_step(
+                    all_u, all_p, all_data, bars, div, at, bar, width, tau, tau * lambda_, gamma
+                )
                 if k == n - 1:
-                    change[y] = _change_row(all_u, at_u, bars, bar, width)
-                    change[y] += _change_row(all_u, at_u + span, bars, bar + span, width)
+                    change[y] = _change_row(all_u, at[0], bars, bar, width)
+                    change[y] += _change_row(all_u, at[0] + span, bars, bar + span, width)
             if y > 0:
-                px -= np.uint64(2) * fields
                 below = bar if y < height else above
-                at_weight = np.uint64(y - 1) * span
+                at_p, at_weight = np.uint64(2 * y) * fields, np.uint64(y - 1) * span
                 for field in range(n_fields):
                     o = np.uint64(field) * span
+                    px, py = at_p + o, at_p + fields + o
                     _dual_row(
                         bars,
                         above + o,
                         below + o,
                         all_p,
-                        px + o,
-                        px + fields + o,
+                        px,
+                        py,
                         all_weight,
                         at_weight,
                         sigma,

@@ -3,6 +3,7 @@
 Sun, Roth and Black (CVPR 2010) showed that much of the accuracy of modern variational flow is
 due to a median over a large window whose weights favour pixels that are near, alike in
 brightness and not occluded. It is applied here where the flow changes, at the end of a level.
+As in `tvl1_kernels`, every operation rounds as in `tvl1_torch`.
 """
 
 import cv2
@@ -16,7 +17,7 @@ Uint8 = NDArray[np.uint8]
 RADIUS = 4  # px: the window is 9 x 9
 SIGMA_SPACE = 4.0  # px
 SIGMA_BRIGHTNESS = 9.0  # grey levels
-SIGMA_DIVERGENCE = 0.3  # Sun et al. 2010, section 5
+SIGMA_DIVERGENCE = 0.3  # as Sun et al. 2010
 SIGMA_RESIDUAL = 20.0  # grey levels; the same
 EDGE = 0.2  # px: flow that changes by more from pixel to pixel is near a boundary
 MARGIN = 2  # px around such pixels
@@ -226,11 +227,8 @@ def weighted_median_rows(
     image, trust = padded_image.ravel(), reliability.ravel()
     flow = padded_flow.reshape((2, image.size))
     weights = np.empty(81 * int(_CHUNK), np.float32)
-    half, low, high = (
-        np.empty(int(_CHUNK), np.float32),
-        np.empty(int(_CHUNK), np.float32),
-        np.empty(int(_CHUNK), np.float32),
-    )
+    half = np.empty(int(_CHUNK), np.float32)
+    low, high = np.empty_like(half), np.empty_like(half)
     middle, excess = np.empty_like(half), np.empty_like(half)
     for y in range(top, end):
         for left in range(0, width, int(_CHUNK)):
