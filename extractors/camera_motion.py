@@ -22,6 +22,7 @@ CORNER_QUALITY = 0.001
 CORNER_DISTANCE = 3  # px
 MAX_FEATURES = 500
 PATCH_RADIUS = 16  # px, of a feature's descriptor
+MAX_DIFFERENCE = 64  # bits of 256; features that differ in as many do not match
 MATCH_WINDOW = np.float32(25.0)  # px; a match moves less on both axes
 RANSAC_THRESHOLD = 1.0  # px
 MIN_MATCHES = 50  # a homography is fitted to more
@@ -161,11 +162,12 @@ def _nearest_in_window(
 ) -> np.ndarray:  # fmt: skip
     """Return for each feature the old one nearby with the fewest differing bits, or -1.
 
-    Old ones are sorted by y; those near enough in y lie from begin to end.
+    Old ones are sorted by y; those near enough in y lie from begin to end. Features that differ in
+    a quarter of the bits are different: they would only keep RANSAC longer.
     """
     nearest = np.full(len(points), -1, np.int64)
     for i in range(len(points)):
-        least = np.uint64(257)
+        least = np.uint64(MAX_DIFFERENCE)
         for j in range(begin[i], end[i]):
             if abs(points[i, 0] - old_points[j, 0]) < MATCH_WINDOW:
                 distance = np.uint64(0)
@@ -179,8 +181,8 @@ def _nearest_in_window(
 def match_features(first: Matches, second: Matches) -> Matches:
     """Match each feature of the second frame with the most similar one of the first nearby.
 
-    Nearby is less than 25 px away on both axes. There is no ratio test and no check from the other
-    side; of equally similar features the uppermost is taken.
+    Nearby is less than 25 px away on both axes, similar is fewer than 64 of 256 bits different. There
+    is no ratio test and no check from the other side; of equally similar ones the uppermost is taken.
 
     Parameters
     ----------
