@@ -6,11 +6,12 @@ rounding of a product could depend on their number. The cut into blocks never de
 threads.
 """
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -44,19 +45,20 @@ def row_blocks(n_rows: int) -> list[slice]:
 
 
 _lock = threading.Lock()
-_held: list[list[int]] = []  # threads that each caller inside found; the first are to be restored
+# what each caller inside found; the first is to be restored
+_held: list[list[tuple[Any, int]]] = []
 
 
 @contextmanager
 def _one_blas_thread() -> Iterator[int]:
     """Hold BLAS to one thread; yield how many threads the caller may use instead."""
-    libraries = _blas()
+    libraries = _blas(len(sys.modules))
     with _lock:
-        found = [library.num_threads for library in libraries]
+        found = [(library, library.num_threads) for library in libraries]
         _held.append(found)
-        _set_threads([1] * len(found))
+        _set_threads([(library, 1) for library in libraries])
     try:
-        yield max(found, default=1)
+        yield max((count for _, count in found), default=1)
     finally:
         with _lock:
             before = _held[0]
@@ -65,12 +67,13 @@ def _one_blas_thread() -> Iterator[int]:
                 _set_threads(before)
 
 
-def _set_threads(counts: list[int]) -> None:
-    for library, count in zip(_blas(), counts, strict=True):
+def _set_threads(counts: list[tuple[Any, int]]) -> None:
+    for library, count in counts:
         if library.num_threads != count:
             library.set_num_threads(count)
 
 
-@cache
-def _blas() -> list[Any]:
+@lru_cache(maxsize=1)
+def _blas(n_modules: int) -> list[Any]:
+    """Return the BLAS libraries of this process; an import may bring another."""
     return ThreadpoolController().select(user_api="blas").lib_controllers
