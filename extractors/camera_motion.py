@@ -1,10 +1,13 @@
 """Camera motion between two frames as improved dense trajectories remove it.
 
-Wang, Schmid, "Action recognition with improved trajectories", ICCV 2013. Matches come from the flow at
-good corners and from features compared by their looks (the authors' SURF is in no OpenCV wheel; BRIEF at
-the same corners stands in for it, which changes the output less than the order of the matches does). A homography is fitted with
-RANSAC and the second frame pulled back through it, so that the flow between the two is that of
-the scene alone.
+Wang, Schmid, "Action recognition with improved trajectories", ICCV 2013. Matches come from the flow
+at good corners and from features compared by their looks (the authors' SURF is in no OpenCV wheel;
+BRIEF at the same corners stands in for it, which changes the output less than the order of the
+matches does). A homography is fitted with RANSAC and the second frame pulled back through it, so
+that the flow between the two is that of the scene alone.
+
+`homography` has the same steps for the flow of videos; here they are those of the reference to the
+bit, and fast enough for every frame.
 """
 
 from collections.abc import Iterable, Iterator
@@ -63,7 +66,8 @@ def box_mask(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         right, bottom = np.floor(box[2:4]).astype(int)
         if left < 0 or top < 0 or right >= shape[1] or bottom >= shape[0]:
             raise ValueError(
-                f"box {box[:4].tolist()} leaves the frame of {shape[1]}x{shape[0]} px; clip the boxes"
+                f"box {box[:4].tolist()} leaves the frame of {shape[1]}x{shape[0]} px; "
+                "clip the boxes"
             )
         mask[top : bottom + 1, left : right + 1] = 0
     return mask
@@ -125,8 +129,8 @@ def _compare_pixels(
 def describe_corners(gray: np.ndarray, corners: np.ndarray) -> Matches:
     """Describe the best 500 corners by 256 comparisons of pixels around each (BRIEF).
 
-    Calonder, Lepetit, Strecha, Fua, ECCV 2010: the image is smoothed (5x5), the pairs are drawn once from
-    a normal distribution. Corners within 16 px of the border are left out.
+    Calonder, Lepetit, Strecha, Fua, ECCV 2010: the image is smoothed (5x5), the pairs are drawn
+    once from a normal distribution. Corners within 16 px of the border are left out.
 
     Parameters
     ----------
@@ -181,8 +185,9 @@ def _nearest_in_window(
 def match_features(first: Matches, second: Matches) -> Matches:
     """Match each feature of the second frame with the most similar one of the first nearby.
 
-    Nearby is less than 25 px away on both axes, similar is fewer than 64 of 256 bits different. There
-    is no ratio test and no check from the other side; of equally similar ones the uppermost is taken.
+    Nearby is less than 25 px away on both axes, similar is fewer than 64 of 256 bits different.
+    There is no ratio test and no check from the other side; of equally similar ones the uppermost
+    is taken.
 
     Parameters
     ----------
@@ -217,8 +222,8 @@ def fit_homography(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     Notes
     -----
-    Fitted once more to the matches within 1 px of the first solution. The reference stops before, which
-    leaves more of the random choice of RANSAC in its result.
+    Fitted once more to the matches within 1 px of the first solution. The reference stops before,
+    which leaves more of the random choice of RANSAC in its result.
     """
     if len(first) <= MIN_MATCHES:
         return np.eye(3)
@@ -278,8 +283,8 @@ class CameraMotion:
     Parameters
     ----------
     boxes : iterable of ndarray of shape (K, 4) or (K, 5), optional
-        Boxes of each frame, the first included; no match is taken inside (see `box_mask`). As in the
-        reference, corners of the earlier frame are masked with the boxes of the later one.
+        Boxes of each frame, the first included; no match is taken inside (see `box_mask`). As in
+        the reference, corners of the earlier frame are masked with the boxes of the later one.
     """
 
     def __init__(self, boxes: Iterable[np.ndarray] | None = None) -> None:
@@ -308,7 +313,8 @@ class CameraMotion:
         boxes = next(self._boxes, None)
         if boxes is None:
             raise ValueError(
-                f"boxes ends after {self._frame} frames; give one array for each frame, (0, 4) for none"
+                f"boxes ends after {self._frame} frames; "
+                "give one array for each frame, (0, 4) for none"
             )
         self._frame += 1
         return box_mask(boxes, (shape[0], shape[1]))

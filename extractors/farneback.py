@@ -1,9 +1,10 @@
 """Farneback's optical flow on the pyramid of the dense trajectory programs.
 
 Farneback, "Two-frame motion estimation based on polynomial expansion", SCIA 2003, as the reference
-programs compute it: levels sqrt(2) apart, each made from the full-resolution frame, two iterations a
-level, a 5x5 median of the result, which is what tracks follow and what seeds the next finer level.
-`cv2.calcOpticalFlowFarneback` returns the finest level alone, has no median and other levels.
+programs compute it: levels sqrt(2) apart, each made from the full-resolution frame, two iterations
+a level, a 5x5 median of the result, which is what tracks follow and what seeds the next finer
+level. `cv2.calcOpticalFlowFarneback` returns the finest level alone, has no median and other
+levels.
 """
 
 from collections.abc import Sequence

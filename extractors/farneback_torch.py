@@ -102,7 +102,7 @@ def _fetch(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
 
 
 def _improve(first: Tensor, second: Tensor, flow: Tensor, weights: Tensor) -> Tensor:
-    """Return the solution of the systems that a flow (2, h, w) gives, averaged around each pixel."""
+    """Solve the systems that a flow (2, h, w) gives, averaged around each pixel."""
     fetched = _fetch(first, second, flow)
     r4, r5 = (first[2:4] + fetched[2:4]) * 0.5
     r6 = (first[4] + fetched[4]) * 0.25

@@ -1,8 +1,9 @@
 """Orientation histograms in the patches of tracks: HOG, HOF and motion boundaries (MBH).
 
 A pixel's vector (x, y) votes with its length for the two nearest of eight directions over 360
-degrees. A patch is divided into cells; the sums of its cells are made a distribution and their square
-root is taken, frame by frame (the ICCV 2013 paper's normalisation; the IJCV paper's text says L2).
+degrees. A patch is divided into cells; the sums of its cells are made a distribution and their
+square root is taken, frame by frame (the ICCV 2013 paper's normalisation; the IJCV paper's text
+says L2).
 """
 
 import numpy as np

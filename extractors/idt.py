@@ -1,8 +1,8 @@
 """Dense trajectories (DT) and improved dense trajectories (iDT) of a video, with descriptors.
 
-Wang, Klaser, Schmid, Liu, CVPR 2011 and IJCV 2013 (DT); Wang, Schmid, ICCV 2013 (iDT). Rows, columns
-and their order are those of the authors' programs. Frames stream through: memory does not grow
-with the length of the video, except for the rows that `dense_trajectories` collects.
+Wang, Klaser, Schmid, Liu, CVPR 2011 and IJCV 2013 (DT); Wang, Schmid, ICCV 2013 (iDT). Rows,
+columns and their order are those of the authors' programs. Frames stream through: memory does not
+grow with the length of the video, except for the rows that `dense_trajectories` collects.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +33,7 @@ LARGEST_SHARE = np.float32(0.999)  # of columns 8 to 10
 
 def to_gray(frame: np.ndarray) -> np.ndarray:
     """Return an RGB (H, W, 3) or grey (H, W) uint8 frame as grey uint8."""
-    frame = np.asarray(frame)
+    frame = np.ascontiguousarray(frame)
     if frame.dtype != np.uint8 or not (frame.ndim == 2 or frame.shape[2:] == (3,)):
         raise ValueError(
             f"a frame has shape {frame.shape} and dtype {frame.dtype}; "
@@ -211,8 +211,8 @@ def dense_trajectories(
     dropped [1]_. A track is described by its shape and, in a tube of 32 x 32 px in 2 x 2 x 3 cells
     around it, by histograms of gradients (HOG), of flow (HOF) and of the gradients of both flow
     components (MBHx, MBHy). With `camera_motion` (improved trajectories, [2]_) the shape, HOF and
-    MBH are those of the flow without the camera's motion, and tracks without motion of their own are
-    dropped too.
+    MBH are those of the flow without the camera's motion, and tracks without motion of their own
+    are dropped too.
 
     Parameters
     ----------
@@ -247,12 +247,12 @@ def dense_trajectories(
     dict of ndarray, float32
         Rows belong to N tracks, by the frame they end at, then scale, then age; N may be 0.
 
-        ``info`` (N, 10): end frame; mean x, mean y, standard deviation of x and of y, length (all in
-        full-resolution pixels, over the tracked points); scale; mean x / W, mean y / H and
+        ``info`` (N, 10): end frame; mean x, mean y, standard deviation of x and of y, length (all
+        in full-resolution pixels, over the tracked points); scale; mean x / W, mean y / H and
         (end frame - L / 2 - first frame) / T, these three in [0, 0.999].
         ``trajectory`` (N, 2 L): steps (dx, dy) divided by the sum of their lengths.
-        ``hog`` (N, 96), ``hof`` (N, 108), ``mbhx`` (N, 96), ``mbhy`` (N, 96): temporal cell, x cell,
-        y cell, bin, the last fastest; at least 0. HOF has a ninth bin for no motion.
+        ``hog`` (N, 96), ``hof`` (N, 108), ``mbhx`` (N, 96), ``mbhy`` (N, 96): temporal cell, x
+        cell, y cell, bin, the last fastest; at least 0. HOF has a ninth bin for no motion.
         ``points`` (N, L + 1, 2): x, y of the tracked points, full-resolution pixels.
 
     Raises
@@ -269,11 +269,12 @@ def dense_trajectories(
 
     Kept from the programs, so that columns compare: columns 4 and 5 are standard deviations though
     called variances; cells run along x before y; descriptors are L1-normalised and square-rooted
-    frame by frame and then averaged over time, not normalised again (the IJCV paper says L2); HOG and
-    sampling see the unblurred pyramid, the flow a blurred one; the length, the position columns and
-    the tests for standing still and jumping are those of the raw track even in iDT; the slow bin of
-    HOF counts pixels below 0.4 px in pixels of the level; steps that `temporal_cells` leaves over are
-    not described; corners of a frame are masked by the boxes of the next one.
+    frame by frame and then averaged over time, not normalised again (the IJCV paper says L2); HOG
+    and sampling see the unblurred pyramid, the flow a blurred one; the length, the position columns
+    and the tests for standing still and jumping are those of the raw track even in iDT; the slow
+    bin of HOF counts pixels below 0.4 px in pixels of the level; steps that `temporal_cells` leaves
+    over are not described; corners of a frame are masked by the boxes of the next one.
+
     Not kept: resampling less often than every frame (their option never samples again), a start
     without an end (their frame count overflows), frames below the patch size and boxes outside the
     frame (they read and write out of bounds).

@@ -55,6 +55,8 @@ def _next_field(fields: Iterator[np.ndarray], i: int, name: str, shape: tuple) -
         raise ValueError(f"{name} ends after {i} fields; give one for each pair of frames")
     if field.shape != (*shape, 2):
         raise ValueError(f"{name} field {i} has shape {field.shape}; the frames need {(*shape, 2)}")
+    if not np.isfinite(field).all():
+        raise ValueError(f"{name} field {i} holds NaN or infinity; replace those pixels first")
     return field
 
 

@@ -1,4 +1,4 @@
-"""Bilinear resizing to the last bit of the reference, which near-singular flow systems depend on."""
+"""Bilinear resizing to the last bit of the reference, on which near-singular flow depends."""
 
 from functools import lru_cache
 
@@ -51,8 +51,8 @@ def _resize(
 def resize_linear(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """Resize a float32 image bilinearly, pixel centres aligned at half pixels.
 
-    `cv2.resize` does the same with rounding that differs between its versions; tracks that come to lie
-    between two pixels go one way or the other for it.
+    `cv2.resize` does the same with rounding that differs between its versions; tracks that come to
+    lie between two pixels go one way or the other for it.
     """
     rows, row_weights = linear_axis(image.shape[0], height)
     columns, column_weights = linear_axis(image.shape[1], width)

@@ -99,8 +99,8 @@ def pyramid_levels(width: int, height: int, settings: TrajectorySettings) -> tup
     shorter = np.float32(min(width, height))
     if shorter < settings.patch_size:
         raise ValueError(
-            f"frames of {width}x{height} px are smaller than the patch of {settings.patch_size} px; "
-            "enlarge the video or set a smaller patch_size"
+            f"frames of {width}x{height} px are smaller than the patch of "
+            f"{settings.patch_size} px; enlarge the video or set a smaller patch_size"
         )
     levels: list[Level] = []
     scale = np.float32(1.0)

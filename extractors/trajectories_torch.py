@@ -246,8 +246,8 @@ def track(
     Parameters
     ----------
     motion : iterable of tuple
-        For each pair the grey pyramids of both frames (on the host) and, for each level, the flow to
-        track on and the flow to describe: pairs of (h, w) float32, arrays or tensors.
+        For each pair the grey pyramids of both frames (on the host) and, for each level, the flow
+        to track on and the flow to describe: pairs of (h, w) float32, arrays or tensors.
     levels : tuple of Level
     camera_motion : bool
         Whether the second flow is free of the camera's motion.

@@ -260,6 +260,7 @@ FIELDS = np.zeros((2, 40, 48, 2), np.float32)
         (FRAMES, {"flow": "brox"}, "flow is 'brox'; give 'farneback', 'tvl1'"),
         (FRAMES, {"flow": FIELDS[:1]}, "flow ends after 1 fields"),
         (FRAMES, {"flow": FIELDS[:, 1:]}, r"flow field 0 has shape \(39, 48, 2\)"),
+        (FRAMES, {"flow": FIELDS + np.nan}, "flow field 0 holds NaN"),
         (FRAMES, {"boxes": [[]] * 3}, "boxes is given while camera_motion is False"),
         (FRAMES, {"camera_motion": True, "flow": FIELDS}, "needs warped_flow"),
         (FRAMES, {"camera_motion": True, "warped_flow": FIELDS}, "give both or neither"),
