@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numba import njit
 
+from cinefeat.extractors.ransac import sample_homography
 from cinefeat.extractors.trajectories import Planes
 
 Matches = tuple[np.ndarray, np.ndarray]  # (M, 2) float32 points of the first and second frame
@@ -30,6 +31,7 @@ MATCH_WINDOW = np.float32(25.0)  # px; a match moves less on both axes
 RANSAC_THRESHOLD = 1.0  # px
 MIN_MATCHES = 50  # a homography is fitted to more
 MIN_INLIERS = 25  # and accepted with more
+REFITS = 2
 WARP_MARGIN = 5  # px; what comes from nearer the border is taken from the first frame
 
 
@@ -222,20 +224,24 @@ def fit_homography(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     Notes
     -----
-    Fitted once more to the matches within 1 px of the first solution. The reference stops before,
-    which leaves more of the random choice of RANSAC in its result.
+    The best of the random samples is fitted to the matches that agree with it (least squares, then
+    Levenberg and Marquardt), and once more to those that then agree. The reference stops after the
+    first time, which leaves more of the random choice in its result.
     """
     if len(first) <= MIN_MATCHES:
         return np.eye(3)
-    homography, fits = cv2.findHomography(first, second, cv2.RANSAC, RANSAC_THRESHOLD)
-    if homography is None or np.count_nonzero(fits) <= MIN_INLIERS:
-        return np.eye(3)
+    homography = sample_homography(first, second, RANSAC_THRESHOLD)
+    for _ in range(REFITS):
+        near = None if homography is None else _fits(homography, first, second)
+        if near is None or np.count_nonzero(near) <= MIN_INLIERS:
+            return np.eye(3)
+        homography, _ = cv2.findHomography(first[near], second[near], 0)
+    return np.eye(3) if homography is None else homography
+
+
+def _fits(homography: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     ahead = cv2.perspectiveTransform(first[None].astype(np.float64), homography)[0]
-    near = ((ahead - second) ** 2).sum(1) < RANSAC_THRESHOLD**2
-    if np.count_nonzero(near) <= MIN_INLIERS:
-        return homography
-    refined, _ = cv2.findHomography(first[near], second[near], 0)
-    return homography if refined is None else refined
+    return ((ahead - second) ** 2).sum(1) < RANSAC_THRESHOLD**2
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

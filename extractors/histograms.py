@@ -133,23 +133,26 @@ def _sum_slow(slow: np.ndarray, upper: int, lower: int, cell: int) -> np.float32
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def _add_root(values: np.ndarray, out: np.ndarray, slot: int, t: int) -> None:
-    """Add the square roots of values, not negative and raised by an offset, as shares."""
+def _add_root(values: np.ndarray, is_first: bool, out: np.ndarray, t: int, slot: int) -> None:
+    """Add the square roots of values, not negative and raised by an offset, as shares.
+
+    The first of a sum replaces what an earlier track has left there.
+    """
     total = np.float32(0)
     for i in range(len(values)):
         values[i] = max(values[i], np.float32(0)) + BIN_OFFSET
         total += values[i]
-    share = np.float32(1) / total
+    share, kept = np.float32(1) / total, np.float32(0 if is_first else 1)
     for i in range(len(values)):
-        out[slot, np.uint64(t + i)] += np.sqrt(values[i] * share)
+        out[t, slot, i] = kept * out[t, slot, i] + np.sqrt(values[i] * share)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_patch(
+def _sum_patch(
     sums: np.ndarray, slow: np.ndarray, borders: np.ndarray, left: int, cell: int,
-    values: np.ndarray, out: np.ndarray, slot: int, t: int,
+    values: np.ndarray,
 ) -> None:  # fmt: skip
-    """Add a patch's root-normalised cell sums to `out`: x cells, then y cells, then bins.
+    """Write a patch's cell sums: x cells, then y cells, then bins.
 
     `sums` and `slow` hold column sums, flat; `borders` tells where the rows at the borders of the
     y cells start in `slow`.
@@ -163,7 +166,6 @@ def _add_patch(
             _sum_cell(sums, ORIENTATIONS * upper, ORIENTATIONS * lower, cell, values, k)
             if bins > ORIENTATIONS:
                 values[k + ORIENTATIONS] = _sum_slow(slow, upper, lower, cell)
-    _add_root(values, out, slot, t)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -195,8 +197,8 @@ def _sort_patches(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _describe(
     slots: np.ndarray, first: np.ndarray, covered: np.ndarray, corner: np.ndarray,
-    cell_of_time: np.ndarray, x_plane: np.ndarray, y_plane: np.ndarray, is_flow: bool,
-    patch_size: int, cells: int, out: np.ndarray,
+    age: np.ndarray, x_plane: np.ndarray, y_plane: np.ndarray, is_flow: bool,
+    frames_per_cell: int, patch_size: int, cells: int, out: np.ndarray,
 ) -> None:  # fmt: skip
     """Add one descriptor of one step to all tracks of a level.
 
@@ -205,7 +207,7 @@ def _describe(
     height, width = x_plane.shape
     ring, cell = patch_size + 1, patch_size // cells
     values = np.empty(cells**2 * (ORIENTATIONS + 1 if is_flow else ORIENTATIONS), np.float32)
-    dims, borders = len(values), np.empty(cells + 1, np.int64)
+    borders = np.empty(cells + 1, np.int64)
     left, right = width, 0
     for s in slots:
         left, right = min(left, corner[s, 0]), max(right, corner[s, 0] + patch_size)
@@ -233,10 +235,39 @@ def _describe(
             borders[c] = (row + 1 + ring - patch_size + c * cell) % ring * columns
         for i in range(first[row], first[row + 1]):
             s = slots[i]
-            t = cell_of_time[s] * dims
-            if t + dims <= out.shape[1]:
-                start = corner[s, 0] - left
-                _add_patch(all_sums, all_slow, borders, start, cell, values, out, s, t)
+            t, step = divmod(age[s] - 1, frames_per_cell)
+            if t < len(out):
+                _sum_patch(all_sums, all_slow, borders, corner[s, 0] - left, cell, values)
+                _add_root(values, step == 0, out, t, s)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _average(sums: np.ndarray, slots: np.ndarray, n_frames: np.float32, out: np.ndarray) -> None:
+    n_cells, _, dims = sums.shape
+    for i in range(len(slots)):
+        for t in range(n_cells):
+            for k in range(dims):
+                out[i, t * dims + k] = sums[t, slots[i], k] / n_frames
+
+
+def temporal_means(sums: np.ndarray, slots: np.ndarray, settings: TrajectorySettings) -> np.ndarray:
+    """Return the descriptors of tracks: the mean per-frame vector of each temporal cell in turn.
+
+    Parameters
+    ----------
+    sums : ndarray of shape (T, S, C), float32
+        One of the sums of `Tracks`.
+    slots : ndarray of shape (N,), int32
+        Slots of the wanted tracks, which have made all their steps.
+    settings : TrajectorySettings
+
+    Returns
+    -------
+    ndarray of shape (N, T C), float32
+    """
+    out = np.empty((len(slots), len(sums) * sums.shape[2]), np.float32)
+    _average(sums, slots, np.float32(settings.track_length // settings.temporal_cells), out)
+    return out
 
 
 def describe(
@@ -259,13 +290,12 @@ def describe(
         return
     gray = gray.astype(np.float32)
     frames_per_cell = settings.track_length // settings.temporal_cells
-    cell_of_time = (tracks.age - 1) // frames_per_cell
     patches = _sort_patches(tracks.order[:n], tracks.corner, settings.patch_size, len(gray))
     for x, y, out in (
         (gray, gray, tracks.hog), (*flow, tracks.hof),
         (flow[0], flow[0], tracks.mbhx), (flow[1], flow[1], tracks.mbhy),
     ):  # fmt: skip
         _describe(
-            *patches, tracks.corner, cell_of_time, x, y, out is tracks.hof,
+            *patches, tracks.corner, tracks.age, x, y, out is tracks.hof, frames_per_cell,
             settings.patch_size, settings.spatial_cells, out,
         )  # fmt: skip

@@ -25,7 +25,13 @@ from cinefeat.extractors.level_motion import (
     given_motion,
     with_pyramids,
 )
-from cinefeat.extractors.trajectories import Level, Planes, TrajectorySettings, pyramid_levels
+from cinefeat.extractors.trajectories import (
+    DESCRIPTORS,
+    Level,
+    Planes,
+    TrajectorySettings,
+    pyramid_levels,
+)
 
 Chunk = dict[str, np.ndarray]
 LARGEST_SHARE = np.float32(0.999)  # of columns 8 to 10
@@ -313,7 +319,7 @@ def dense_trajectories(
 def _no_rows(settings: TrajectorySettings) -> Chunk:
     cells = settings.spatial_cells**2 * settings.temporal_cells
     widths = {"info": 10, "trajectory": 2 * settings.track_length}
-    widths |= {name: cells * (9 if name == "hof" else 8) for name in trajectories_numba.DESCRIPTORS}
+    widths |= {name: cells * (9 if name == "hof" else 8) for name in DESCRIPTORS}
     none = {name: np.empty((0, width), np.float32) for name, width in widths.items()}
     return none | {"points": np.empty((0, settings.track_length + 1, 2), np.float32)}
 

@@ -15,6 +15,7 @@ from numba import njit
 
 Planes = tuple[np.ndarray, np.ndarray]  # the x and y components of a flow field
 
+DESCRIPTORS = ("hog", "hof", "mbhx", "mbhy")
 SCALE_STEP = np.float32(np.sqrt(2.0))
 CORNER_QUALITY = 0.001  # of the largest minimal eigenvalue of the level
 MIN_STD = np.float32(np.sqrt(3.0))  # px; a track below it on both axes stands still
@@ -112,16 +113,17 @@ def pyramid_levels(width: int, height: int, settings: TrajectorySettings) -> tup
 
 
 class Tracks(NamedTuple):
-    """The tracks of one level as arrays over S slots; L steps, D descriptor values.
+    """The tracks of one level as arrays over S slots; L steps, T temporal cells, C values in each.
 
     ``order[:n]`` lists the slots of the n live tracks, oldest first; ``order[n:]`` the free ones.
+    Temporal cells come first in the sums: tracks of about the same age lie together in memory.
     """
 
     order: np.ndarray  # (S,) int32
     age: np.ndarray  # (S,) int32, steps made
     points: np.ndarray  # (S, L + 1, 2) float32, level pixels
     steps: np.ndarray  # (S, L, 2) float32, stabilised displacements, level pixels
-    hog: np.ndarray  # (S, D) float32, per-frame vectors summed over each temporal cell
+    hog: np.ndarray  # (T, S, C) float32, per-frame vectors summed over each temporal cell
     hof: np.ndarray
     mbhx: np.ndarray
     mbhy: np.ndarray
@@ -130,8 +132,11 @@ class Tracks(NamedTuple):
 
 def empty_tracks(slots: int, settings: TrajectorySettings) -> Tracks:
     """Return storage for `slots` tracks, all free."""
-    length, cells = settings.track_length, settings.spatial_cells**2 * settings.temporal_cells
-    hog, hof, mbhx, mbhy = (np.zeros((slots, cells * bins), np.float32) for bins in (8, 9, 8, 8))
+    length, cells = settings.track_length, settings.spatial_cells**2
+    hog, hof, mbhx, mbhy = (
+        np.zeros((settings.temporal_cells, slots, cells * bins), np.float32)
+        for bins in (8, 9, 8, 8)
+    )
     return Tracks(
         np.arange(slots, dtype=np.int32),
         np.zeros(slots, np.int32),
@@ -148,9 +153,12 @@ def with_room(tracks: Tracks, n: int, more: int, settings: TrajectorySettings) -
     if n + more <= slots:
         return tracks
     grown = empty_tracks(max(2 * slots, n + more), settings)
-    for old, new in zip(tracks[1:], grown[1:], strict=True):
-        new[:slots] = old
-    grown.order[:slots] = tracks.order
+    for name, old in tracks._asdict().items():
+        new = getattr(grown, name)
+        if name in DESCRIPTORS:
+            new[:, :slots] = old
+        else:
+            new[:slots] = old
     return grown
 
 
@@ -328,10 +336,6 @@ def _start_tracks(tracks: Tracks, n: int, textured: np.ndarray, stride: int) -> 
             tracks.age[s] = 0
             tracks.points[s, 0, 0] = column * stride + stride // 2
             tracks.points[s, 0, 1] = row * stride + stride // 2
-            tracks.hog[s] = 0
-            tracks.hof[s] = 0
-            tracks.mbhx[s] = 0
-            tracks.mbhy[s] = 0
     return n
 
 

@@ -9,7 +9,6 @@ from cinefeat.extractors.level_motion import Motion
 from cinefeat.extractors.trajectories import Level, Planes, Tracks, TrajectorySettings
 
 Chunk = dict[str, np.ndarray]
-DESCRIPTORS = ("hog", "hof", "mbhx", "mbhy")
 
 
 class _Level:
@@ -46,9 +45,8 @@ class _Level:
         info[:, 9] = frame - np.float32(settings.track_length) / 2
         points = self.tracks.points[slots] * scale
         rows = {"info": info, "trajectory": shapes[:kept], "points": points}
-        frames_per_cell = np.float32(settings.track_length // settings.temporal_cells)
-        for name in DESCRIPTORS:
-            rows[name] = getattr(self.tracks, name)[slots] / frames_per_cell
+        for name in trajectories.DESCRIPTORS:
+            rows[name] = histograms.temporal_means(getattr(self.tracks, name), slots, settings)
         return rows
 
 
