@@ -125,7 +125,7 @@ def sample_homography(first: np.ndarray, second: np.ndarray, threshold: float) -
     >>> grid = np.stack(np.meshgrid([0, 10, 20, 30], [0, 10, 20]), -1).reshape(-1, 2)
     >>> first = grid.astype(np.float32)
     >>> second = first + np.float32([5, -2])
-    >>> second[:4] += 40  # four wrong matches
+    >>> second[[0, 5, 7]] += 40  # wrong matches
     >>> (sample_homography(first, second, 1.0).round(3) + 0).tolist()
     [[1.0, 0.0, 5.0], [0.0, 1.0, -2.0], [0.0, 0.0, 1.0]]
     """
