@@ -102,7 +102,7 @@ _HERE = "cinefeat.pipeline.stages"
 
 STAGES = (
     Stage("flow", "clip", (), 1, f"{_HERE}.flow:run"),
-    Stage("describe", "clip", ("flow",), 1, f"{_HERE}.describe:run"),
+    Stage("describe", "clip", ("flow",), 2, f"{_HERE}.describe:run"),
     Stage("embed", "clip", ("flow",), 1, f"{_HERE}.embed:run"),
     Stage("fit", "corpus", ("describe",), 1, f"{_HERE}.fit:run", "train", parts="channels"),
     Stage("encode", "clip", ("describe", "fit"), 1, f"{_HERE}.encode:run"),

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from cinefeat.extractors import (
+    draw_rows,
     iter_cuboids,
     iter_dense_trajectories,
     iter_space_time_interest_points,
@@ -39,6 +40,8 @@ Frames = Iterable[np.ndarray]
 def run(job: Job, product: ProductWriter) -> None:
     """Describe one clip, in memory that does not grow with its length."""
     n_frames = count_frames(job)
+    if n_frames < 2:
+        raise ClipError(f"the video has {n_frames} frame; {job.settings.extractor} need two")
     seconds: list[float] = []
     precision = getattr(job.settings, "storage", "float16")
     with VideoReader(job.clip.path) as video:
@@ -91,14 +94,17 @@ def _dense_trajectories(job: Job, frames: Frames, n_frames: int) -> Iterator[Chu
         motion = {"flow": read_fields(job.input("flow"))}
         if settings.camera_motion:
             motion["warped_flow"] = read_fields(job.input("flow"), "warped_flow")
-    for chunk in iter_dense_trajectories(
+    chunks = iter_dense_trajectories(
         frames,
         camera_motion=settings.camera_motion,
         n_frames=n_frames,
         device=job.device,
         **motion,
-    ):
-        yield _timed(chunk)
+    )
+    if settings.max_rows is None:
+        yield from (_timed(chunk) for chunk in chunks)
+    else:
+        yield _timed(draw_rows(chunks, settings.max_rows, seed=settings.seed))
 
 
 def _stip(job: Job, frames: Frames, n_frames: int) -> Iterator[Chunk]:
