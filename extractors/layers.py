@@ -224,6 +224,17 @@ def classifier(n_in: int, n_classes: int | None) -> nn.Linear | None:
     return None if n_classes is None else nn.Linear(n_in, n_classes)
 
 
+def scaled(n_channels: int, width: float) -> int:
+    """Return a number of channels times the width factor of a network, at least 1.
+
+    Examples
+    --------
+    >>> scaled(64, 0.25), scaled(64, 0.001)
+    (16, 1)
+    """
+    return max(1, round(n_channels * width))
+
+
 def run_layers(network: nn.Sequential, x: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
     """Run a network as far as needed and return the outputs of the wanted layers by name."""
     found: dict[str, Tensor] = {}

@@ -17,6 +17,7 @@ from cinefeat.extractors.i3d import i3d
 from cinefeat.extractors.imaging import preprocess
 from cinefeat.extractors.layers import run_layers
 from cinefeat.extractors.ltc import ltc
+from cinefeat.extractors.motionnet import N_FRAMES, hidden_two_stream, motionnet
 from cinefeat.extractors.resnet import resnet
 from cinefeat.extractors.spec import InputSpec, change_spec
 from cinefeat.extractors.tsn import bn_inception
@@ -93,6 +94,11 @@ _IMAGE = InputSpec(
 )
 _RESNET_SPATIAL = replace(_IMAGE, resize=_TEN_CROP_SIZE)
 _RESNET_TEMPORAL = replace(_VGG16_TEMPORAL, features="features", feature_size=2048)
+_MOTIONNET = InputSpec(
+    "rgb", N_FRAMES, _TEN_CROP_SIZE, 224, (104.0, 117.0, 123.0), (255.0,) * 3,
+    "flow", 2 * (N_FRAMES - 1) * 224**2, layout="stack", stride=N_FRAMES - 1, channel_order="bgr",
+)  # fmt: skip
+_HIDDEN_TEMPORAL = replace(_MOTIONNET, features="fc7", feature_size=4096)
 _LITE0 = replace(_IMAGE, mean=(127.0,) * 3, std=(128.0,) * 3, feature_size=1280)
 
 NETWORKS: dict[str, NetworkEntry] = {
@@ -129,6 +135,8 @@ NETWORKS: dict[str, NetworkEntry] = {
         replace(_LTC_FLOW, window=100, shortest=100),
         {"n_channels": 2, "n_frames": 100, "dropout": 0.9},
     ),
+    "motionnet": NetworkEntry(motionnet, _MOTIONNET),
+    "hidden-temporal": NetworkEntry(hidden_two_stream, _HIDDEN_TEMPORAL),
     "efficientnet-lite0": NetworkEntry(efficientnet_lite0, _LITE0),
     "resnet50": NetworkEntry(resnet, _IMAGE),
     "resnet101": NetworkEntry(resnet, _IMAGE, {"depth": 101}),
@@ -291,23 +299,30 @@ def load_network(
         network = load_network("i3d-rgb", "i3d-kinetics400-rgb")
         outputs = network(network.preprocess(frames), layers=("Mixed_4f",))
     """
-    entry = network_entry(name)
     if precision == "float16" and not device.startswith("cuda"):
         raise ValueError(f"precision 'float16' needs device='cuda', not {device!r}")
-    if weights is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            body = build_network(name)
-        record, sha256 = WeightRecord(name), ""
-    else:
-        path = find_weights(weights)
-        body, record = _filled(name, path)
-        sha256 = sha256_of(path)
+    body, spec, record = load_plain(name, weights)
+    sha256 = "" if weights is None else sha256_of(find_weights(weights))
     body = inference_form(body.eval().requires_grad_(False).to(device))
-    spec = change_spec(entry.spec, record.spec)
     return Network(
         name, body, spec, device, classes=record.classes, sha256=sha256, precision=precision
     )
+
+
+def load_plain(
+    name: str, weights: str | Path | None = None
+) -> tuple[nn.Sequential, InputSpec, WeightRecord]:
+    """Load a network in the form in which it is trained, its input, and its weights' record.
+
+    Parameters, errors and the meaning of None are those of `load_network`.
+    """
+    entry = network_entry(name)
+    if weights is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return build_network(name), entry.spec, WeightRecord(name)
+    body, record = _filled(name, find_weights(weights))
+    return body, change_spec(entry.spec, record.spec), record
 
 
 def network_entry(name: str) -> NetworkEntry:

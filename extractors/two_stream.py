@@ -8,7 +8,14 @@ x1, y1, x2, y2, ...
 
 from torch import nn
 
-from cinefeat.extractors.layers import ConvUnit, LinearUnit, MaxPool, classifier, named_chain
+from cinefeat.extractors.layers import (
+    ConvUnit,
+    LinearUnit,
+    MaxPool,
+    classifier,
+    named_chain,
+    scaled,
+)
 
 # convolutions of each of VGG-16's five blocks: how many, of how many channels
 _VGG16: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -63,6 +70,9 @@ def vgg16(
     n_channels: int = 3,
     n_classes: int | None = 101,
     dropout: tuple[float, float] = (0.9, 0.9),
+    *,
+    width: float = 1.0,
+    size: int = 224,
 ) -> nn.Sequential:
     """Build VGG-16 with random weights.
 
@@ -74,25 +84,32 @@ def vgg16(
         Length of the scores `logits`; None ends the network in fc7.
     dropout : (float, float)
         After fc6 and fc7; (0.9, 0.8) for the temporal stream.
+    width : float
+        Factor of the channels of every layer; 1 is the paper's.
+    size : int
+        Side of an input in pixels, a multiple of 32.
 
     Returns
     -------
     nn.Sequential
-        Maps (N, n_channels, 224, 224) to scores (N, n_classes); fc7 has 4096 components.
+        Maps (N, n_channels, size, size) to scores (N, n_classes); fc7 has ``4096 width``
+        components.
     """
     layers: dict[str, nn.Module | None] = {}
     n_in = n_channels
-    for block, (count, n_out) in enumerate(_VGG16, start=1):
+    for block, (count, full) in enumerate(_VGG16, start=1):
+        n_out = scaled(full, width)
         for position in range(1, count + 1):
             layers[f"conv{block}_{position}"] = ConvUnit(n_in, n_out, (3, 3), padding=(1, 1))
             n_in = n_out
         layers[f"pool{block}"] = MaxPool((2, 2), (2, 2))
     layers["flat"] = nn.Flatten()
-    layers["fc6"] = LinearUnit(512 * 7 * 7, 4096)
+    n_hidden = scaled(4096, width)
+    layers["fc6"] = LinearUnit(n_in * (size // 32) ** 2, n_hidden)
     layers["dropout6"] = nn.Dropout(dropout[0])
-    layers["fc7"] = LinearUnit(4096, 4096)
+    layers["fc7"] = LinearUnit(n_hidden, n_hidden)
     layers["dropout7"] = nn.Dropout(dropout[1])
-    layers["logits"] = classifier(4096, n_classes)
+    layers["logits"] = classifier(n_hidden, n_classes)
     return named_chain(layers)
 
 

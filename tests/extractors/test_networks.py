@@ -23,8 +23,8 @@ def test_a_window_of_the_specification_gives_the_feature_it_promises(name: str) 
     with torch.device("meta"):
         network = build_network(name).eval()
         outputs = run_layers(network, torch.empty(3, *spec.shape), {spec.features, "logits"})
-    assert outputs[spec.features].shape == (3, spec.feature_size)
-    assert outputs["logits"].ndim == 2
+    assert outputs[spec.features].flatten(1).shape == (3, spec.feature_size)
+    assert outputs["logits"].ndim == 2 if name != "motionnet" else "logits" not in outputs
 
 
 @pytest.mark.parametrize("name", NETWORKS)
