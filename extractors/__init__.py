@@ -41,6 +41,7 @@ _PUBLIC: dict[str, str] = {
     "flow_of_video": "flow",
     "mirror_descriptors": "mirror",
     "load_network": "networks",
+    "MotionFlow": "motion_flow",
     "change_spec": "spec",
     "dense_starts": "sampling",
     "find_weights": "weights",

@@ -50,8 +50,8 @@ def charbonnier(x: Tensor, power: float) -> Tensor:
 
     Examples
     --------
-    >>> charbonnier(torch.tensor([-2.0, 3.0]), 0.5).tolist()
-    [2.000000238418579, 3.000000238418579]
+    >>> charbonnier(torch.tensor([-2.0, 3.0]), 0.5)
+    tensor([2.0000, 3.0000])
     """
     return (x * x + EPSILON**2) ** power
 

@@ -20,7 +20,7 @@ from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.manifest import Clip
 from cinefeat.pipeline.protocol import Fold
 from cinefeat.pipeline.recipe import canonical
-from cinefeat.pipeline.settings import Recipe
+from cinefeat.pipeline.settings import Recipe, WeightFile
 from cinefeat.pipeline.stages import STAGES, Job, Stage, product_path
 from cinefeat.pipeline.store import write_text
 
@@ -141,8 +141,8 @@ def _node(
         "settings": json.loads(canonical(settings)),
         "needs": {node.stage.name: node.digest for node in needs},
     }
-    if stage.name == "embed":
-        identity["weights"] = weight_digests(settings)
+    if files := getattr(settings, "weight_files", ()):
+        identity["weights"] = weight_digests(files)
     if stage.per == "corpus":
         rows = sorted(_row(clip, settings.reads_groups) for clip in clips)
         identity["clips"] = _sha256(canonical(rows))
@@ -172,8 +172,8 @@ def folder_of(store: Path, stage: Stage, identity: str) -> Path:
     return store / stage.name / _sha256(identity)[:DIGEST_LETTERS]
 
 
-def weight_digests(settings: Any) -> list[str]:
-    """Return the SHA-256 of the weight file of each network of an embed table.
+def weight_digests(wanted: Iterable[WeightFile]) -> list[str]:
+    """Return the SHA-256 of each weight file that a table of a recipe names.
 
     Raises
     ------
@@ -183,7 +183,7 @@ def weight_digests(settings: Any) -> list[str]:
     from cinefeat.extractors import find_weights
 
     files = []
-    for entry in settings.networks:
+    for entry in wanted:
         try:
             files.append(find_weights(entry.weights))
         except ValueError as error:

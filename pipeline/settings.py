@@ -3,7 +3,7 @@
 Every number that changes a result is here, with its range and, where it is one, the paper's value.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -23,6 +23,14 @@ HAVE_MIRROR_IMAGES = ("dense-trajectories", "imported-idt")
 
 Bound = Annotated[float, Field(gt=0, le=1000)]
 Origin = Annotated[str, Field(min_length=1, description="what the imported files were made with")]
+
+
+class WeightFile(NamedTuple):
+    """Weights that a table names: for what, which, and where they come from."""
+
+    group: str
+    weights: str
+    origin: str
 
 
 class TVL1Settings(Settings):
@@ -62,7 +70,34 @@ class ImportedFlowSettings(Settings):
     )
 
 
-FlowSettings = Annotated[TVL1Settings | ImportedFlowSettings, Field(discriminator="method")]
+class MotionNetFlowSettings(Settings):
+    """Flow by a trained MotionNet (Zhu et al. 2017), stored as that of TV-L1 is."""
+
+    method: Literal["motionnet"]
+    weights: str = Field(description="a weight file of the network motionnet")
+    warped: Literal[False] = Field(
+        default=False, description="flow without the camera's motion needs method 'tvl1'"
+    )
+    storage: Literal["uint8", "uint8-per-frame", "float16"] = Field(
+        default="uint8",
+        description="codes within `bound`, within each field's own bound, or floats",
+    )
+    bound: Bound = Field(
+        default=20.0, description="pixels that the ends of the 8-bit range stand for"
+    )
+    origin: str = Field(
+        default="", description="where the weights come from, told when they are not there"
+    )
+
+    @property
+    def weight_files(self) -> tuple[WeightFile, ...]:
+        """The weights that the products depend on."""
+        return (WeightFile("flow", self.weights, self.origin),)
+
+
+FlowSettings = Annotated[
+    TVL1Settings | ImportedFlowSettings | MotionNetFlowSettings, Field(discriminator="method")
+]
 
 
 MaxRows = Annotated[int, Field(ge=1)] | None
@@ -260,6 +295,11 @@ class EmbedSettings(Settings):
         default=None, description="what becomes of a clip shorter than a window"
     )
     storage: Literal["float32", "float16"] = "float32"
+
+    @property
+    def weight_files(self) -> tuple[WeightFile, ...]:
+        """The weights that the products depend on."""
+        return tuple(WeightFile(n.group, n.weights, n.origin) for n in self.networks)
 
     @model_validator(mode="after")
     def _networks_have_names(self) -> Self:

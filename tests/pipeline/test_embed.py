@@ -64,17 +64,17 @@ def test_missing_weights_are_named_with_how_to_get_them(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.embed is not None
     with pytest.raises(InputError, match=r"no weight file .*; they come from .*convert"):
-        weight_digests(recipe.embed)
+        weight_digests(recipe.embed.weight_files)
 
 
 def test_other_weights_are_another_identity(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     table = EmbedSettings(networks=(NetworkSettings(network="c3d", weights=str(file)),))
     file.write_bytes(b"one")
-    first = weight_digests(table)
+    first = weight_digests(table.weight_files)
     file.write_bytes(b"two")
     os.utime(file, ns=(1, 1))
-    assert weight_digests(table) != first
+    assert weight_digests(table.weight_files) != first
 
 
 def test_one_network_twice_needs_names() -> None:

@@ -84,10 +84,15 @@ def test_flow_is_computed_unless_the_recipe_says_imported(tmp_path: Path) -> Non
     [
         (
             '[flow]\nmethod = "farneback"',
-            "flow.method = 'farneback': it is one of 'tvl1', 'imported'",
+            "flow.method = 'farneback': it is one of 'tvl1', 'imported', 'motionnet'",
         ),
         ('[flow]\nmethod = "imported"', "key 'flow.name' is required"),
         ('[flow]\nmethod = "imported"\nname = ""', "flow.name = ''"),
+        ('[flow]\nmethod = "motionnet"', "key 'flow.weights' is required"),
+        (
+            '[flow]\nmethod = "motionnet"\nweights = "w"\nwarped = true',
+            "flow.warped = True: Input should be False",
+        ),
         ("[flow]\nprest = 1", "unknown key 'flow.prest'; known keys are bound, method, preset"),
     ],
 )
