@@ -5,6 +5,7 @@ nothing else, torch files by `torch.load(weights_only=True)`; both refuse everyt
 each port calls its tensors is in `formats`.
 """
 
+import io
 import pickle
 import re
 import warnings
@@ -24,6 +25,7 @@ _DTYPES = {"f2", "f4", "f8", "i4", "i8"}
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 _PREFIXES = re.compile(r"^((module|model|net)\.)+")
 _LISTED = 5
+_TORCH7_HEAD = 16
 # what the readers of pickles and of torch files raise on bytes that are cut short or changed
 _DAMAGE = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError,
@@ -116,6 +118,7 @@ def read_torch_checkpoint(file: BinaryIO) -> dict[str, Tensor]:
     ValueError
         If the file holds code, is damaged, or holds no dict of tensors.
     """
+    _refuse_torch7(file)
     try:
         with warnings.catch_warnings():
             # of pickles that torch did not write; whether they are read is what counts here
@@ -136,6 +139,19 @@ def read_torch_checkpoint(file: BinaryIO) -> dict[str, Tensor]:
         held = list(named)[:_LISTED] or type(content).__name__
         raise ValueError(f"it holds no named tensors, but {held}")
     return {_PREFIXES.sub("", name): tensor for name, tensor in tensors.items()}
+
+
+def _refuse_torch7(file: BinaryIO) -> None:
+    """Refuse Torch7's files: a serialised Lua object, of which the first is a class instance."""
+    start = file.read(_TORCH7_HEAD)
+    file.seek(-len(start), io.SEEK_CUR)
+    kind, version = start[:4], start[12:16]
+    if kind == b"\x04\0\0\0" and (version == b"V 1\0" or re.match(rb"V \d", version)):
+        raise ValueError(
+            "refused: a Torch7 file (.t7, as LTC's published networks) holds Lua objects and may "
+            "hold functions; in Torch7 write the weight and bias of every layer as arrays, save "
+            "them with torch.save as a dict of tensors, and convert that"
+        )
 
 
 def read_checkpoint(file: BinaryIO, format_name: str) -> Tensors:

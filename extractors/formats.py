@@ -118,6 +118,21 @@ _RESNET: Renames = (
     *((rf"^(layer\d\.\d+)\.conv{k}\.", rf"\1.body.{k - 1}.conv.") for k in (1, 2, 3)),
     *((rf"^(layer\d\.\d+)\.bn{k}\.", rf"\1.body.{k - 1}.norm.") for k in (1, 2, 3)),
 )
+# older files call the first norm of a layer "norm.1", newer ones "norm1"
+_DENSENET: Renames = (
+    (r"^features\.", ""),
+    (r"^classifier\.", "logits."),
+    (r"\.(norm|conv)\.?([12])\.", r".\1\2."),
+    (r"^(norm0|(?:\w+\.\w+\.)norm2)\.", r"\1.norm."),
+    (r"^norm0\.", "conv0."),
+    (r"\.norm2\.", ".conv1."),
+    (r"\.norm1\.", ".norm1.norm."),
+    (r"(^|\.)(conv[012]?)\.weight$", r"\1\2.conv.weight"),
+    (r"^(transition\d)\.norm\.", r"\1.norm.norm."),
+    (r"^norm5\.", "norm5.norm."),
+    # the norm behind a layer's first convolution stands with that convolution
+    (r"^(denseblock\d\.\w+\.conv1)\.norm\.norm\.", r"\1.norm."),
+)
 _TORCHVISION_CLASSIFIER: Renames = (
     (r"^classifier\.0\.", "fc6.linear."),
     (r"^classifier\.3\.", "fc7.linear."),
@@ -278,6 +293,11 @@ FORMATS: dict[str, CheckpointFormat] = {
         networks=("resnet50", "resnet101", "resnet152-spatial"),
         source="torchvision",
         renames=((r"^fc\.", "logits."), *_RESNET),
+    ),
+    "torchvision-densenet": CheckpointFormat(
+        networks=("densenet121",),
+        source="torchvision",
+        renames=_DENSENET,
     ),
     "efficientnet-lite0": CheckpointFormat(
         networks=("efficientnet-lite0",),

@@ -127,6 +127,25 @@ class ConvUnit(nn.Module):
         return activate(y if self.norm is None else self.norm(y), self.activation)
 
 
+class NormUnit(nn.Module):
+    """Batch norm and ReLU before a convolution, as in densely connected networks.
+
+    Parameters
+    ----------
+    n_channels : int
+    n_axes : 2 or 3
+        Axes of a map: (H, W) or (T, H, W).
+    """
+
+    def __init__(self, n_channels: int, n_axes: int) -> None:
+        super().__init__()
+        self.norm = (nn.BatchNorm2d if n_axes == 2 else nn.BatchNorm3d)(n_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalised, rectified map, of the shape of `x`."""
+        return F.relu_(self.norm(x))
+
+
 class LinearUnit(nn.Module):
     """Fully connected layer and ReLU."""
 
@@ -217,6 +236,19 @@ def named_chain(layers: dict[str, nn.Module | None]) -> nn.Sequential:
         if layer is not None:
             network.add_module(name, layer)
     return network
+
+
+def scale_channels(n_channels: int, width: float) -> int:
+    """Return the channels of a layer in a network `width` times as wide; at least 1.
+
+    Examples
+    --------
+    >>> scale_channels(64, 0.125), scale_channels(3, 0.1)
+    (8, 1)
+    """
+    if width <= 0:
+        raise ValueError(f"width is {width}; a positive factor is needed (1: as published)")
+    return max(round(n_channels * width), 1)
 
 
 def classifier(n_in: int, n_classes: int | None) -> nn.Linear | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cinefeat.extractors.c3d import c3d
+from cinefeat.extractors.densenet import densenet
 from cinefeat.extractors.efficientnet import efficientnet_lite0
 from cinefeat.extractors.fold import inference_form
 from cinefeat.extractors.i3d import i3d
@@ -138,6 +139,7 @@ NETWORKS: dict[str, NetworkEntry] = {
     "motionnet": NetworkEntry(motionnet, _MOTIONNET),
     "hidden-temporal": NetworkEntry(hidden_two_stream, _HIDDEN_TEMPORAL),
     "efficientnet-lite0": NetworkEntry(efficientnet_lite0, _LITE0),
+    "densenet121": NetworkEntry(densenet, replace(_IMAGE, feature_size=1024)),
     "resnet50": NetworkEntry(resnet, _IMAGE),
     "resnet101": NetworkEntry(resnet, _IMAGE, {"depth": 101}),
     "resnet152-spatial": NetworkEntry(resnet, _RESNET_SPATIAL, {"depth": 152, "n_classes": 101}),

@@ -217,6 +217,28 @@ def resnet(
     return shapes | _weight_and_bias(classifier, n_classes, 2048)
 
 
+def densenet121(is_old: bool = False, n_classes: int = 1000) -> Shapes:
+    """Return DenseNet-121's tensors; `is_old` writes "norm.1" for "norm1"."""
+    shapes: Shapes = {"features.conv0.weight": (64, 3, 7, 7)}
+    shapes |= _norm("features.norm0", 64, _NORM)
+    dot, n_in = "." if is_old else "", 64
+    for block, count in enumerate((6, 12, 24, 16), start=1):
+        for layer in range(1, count + 1):
+            at = f"features.denseblock{block}.denselayer{layer}"
+            shapes |= _norm(f"{at}.norm{dot}1", n_in, _NORM)
+            shapes[f"{at}.conv{dot}1.weight"] = (128, n_in, 1, 1)
+            shapes |= _norm(f"{at}.norm{dot}2", 128, _NORM)
+            shapes[f"{at}.conv{dot}2.weight"] = (32, 128, 3, 3)
+            n_in += 32
+        if block < 4:
+            at = f"features.transition{block}"
+            shapes |= _norm(f"{at}.norm", n_in, _NORM)
+            shapes[f"{at}.conv.weight"] = (n_in // 2, n_in, 1, 1)
+            n_in //= 2
+    shapes |= _norm("features.norm5", n_in, _NORM)
+    return shapes | _weight_and_bias("classifier", n_classes, n_in)
+
+
 _LITE0 = ((1, 3, 1, 16), (2, 3, 6, 24), (2, 5, 6, 40), (3, 3, 6, 80), (3, 5, 6, 112),
           (4, 5, 6, 192), (1, 3, 6, 320))  # fmt: skip
 

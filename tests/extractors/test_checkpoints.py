@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from published_checkpoints import (
     Shapes,
     bn_inception,
     c3d,
+    densenet121,
     efficientnet_lite0,
     filled,
     i3d_hassony2,
@@ -106,6 +108,25 @@ CASES: list[tuple[str, Callable[[], Shapes], int, str, dict[str, str]]] = [
     }),
     ("two-stream-pytorch-resnet", lambda: resnet(RESNET152, 20, 101, "fc_action"), 777,
      "resnet152-temporal", {"fc_action.weight": "logits.weight"}),
+    ("torchvision-densenet", densenet121, 606, "densenet121", {
+        "features.conv0.weight": "conv0.conv.weight", "features.norm0.bias": "conv0.norm.bias",
+        "features.denseblock2.denselayer3.norm1.weight":
+            "denseblock2.denselayer3.norm1.norm.weight",
+        "features.denseblock2.denselayer3.norm2.running_var":
+            "denseblock2.denselayer3.conv1.norm.running_var",
+        "features.denseblock2.denselayer3.conv2.weight":
+            "denseblock2.denselayer3.conv2.conv.weight",
+        "features.transition1.norm.bias": "transition1.norm.norm.bias",
+        "features.norm5.weight": "norm5.norm.weight", "classifier.bias": "logits.bias",
+    }),
+    ("torchvision-densenet", lambda: densenet121(is_old=True), 606, "densenet121", {
+        "features.denseblock4.denselayer16.norm.1.weight":
+            "denseblock4.denselayer16.norm1.norm.weight",
+        "features.denseblock4.denselayer16.conv.1.weight":
+            "denseblock4.denselayer16.conv1.conv.weight",
+        "features.denseblock4.denselayer16.norm.2.bias":
+            "denseblock4.denselayer16.conv1.norm.bias",
+    }),
     ("efficientnet-lite0", efficientnet_lite0, 247, "efficientnet-lite0", {
         "_blocks.0._project_conv.weight": "block0.1.conv.weight",
         "_blocks.1._bn2.bias": "block1.2.norm.bias",
@@ -224,6 +245,13 @@ def test_code_in_a_torch_checkpoint_is_refused_and_not_run(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="refused: it holds more than tensors"):
         read_torch_checkpoint(stream)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_torch7_file_is_refused_with_a_remedy() -> None:
+    name = b"nn.Sequential"
+    start = struct.pack("<iii", 4, 1, 3) + b"V 1" + struct.pack("<i", len(name)) + name
+    with pytest.raises(ValueError, match=r"a Torch7 file \(\.t7, .* save them with torch\.save"):
+        read_torch_checkpoint(io.BytesIO(start + bytes(100)))
 
 
 @pytest.mark.parametrize(
