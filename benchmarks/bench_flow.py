@@ -123,18 +123,29 @@ def measure_clips(folder: Path) -> dict[str, float]:
     return {"pairs": len(pairs), **means, "ratio": means["fast_ms"] / means["farneback_ms"]}
 
 
-def measure_threads(n_pairs: int = 32, rounds: int = 3) -> dict[str, float]:
-    """Wall seconds of a batch at 320x240 with one thread and with two, best of some rounds."""
+def measure_threads(n_pairs: int = 32, rounds: int = 7) -> dict[str, dict[str, float]]:
+    """Wall seconds of a batch at 320x240 with one thread and with two, in turns: median ratio."""
     rng = np.random.default_rng(0)
     noise = rng.uniform(0, 255, (n_pairs, 240, 324)).astype(np.float32)
     frames = np.stack([cv2.GaussianBlur(image, (0, 0), 2) for image in noise])
-    best = {1: float("inf"), 2: float("inf")}
-    for _ in range(rounds):
-        for n in (1, 2):
+    prev, next = frames[:, :, 4:], frames[:, :, 2:-2]
+    report = {}
+    for preset in ("accurate", "fast"):
+        optical_flow_tvl1(prev, next, preset=preset, n_threads=2)  # warm up
+        seconds: dict[int, list[float]] = {1: [], 2: []}
+        for n in (1, 2) * rounds:
             start = time.perf_counter()
-            optical_flow_tvl1(frames[:, :, 4:], frames[:, :, 2:-2], preset="fast", n_threads=n)
-            best[n] = min(best[n], time.perf_counter() - start)
-    return {"one_s": best[1], "two_s": best[2], "speedup": best[1] / best[2]}
+            optical_flow_tvl1(prev, next, preset=preset, n_threads=n)
+            seconds[n].append(time.perf_counter() - start)
+        ratios = [one / two for one, two in zip(*seconds.values(), strict=True)]
+        report[preset] = {
+            "one_s": statistics.median(seconds[1]),
+            "two_s": statistics.median(seconds[2]),
+            "speedup": statistics.median(ratios),
+            "least": min(ratios),
+            "most": max(ratios),
+        }
+    return report
 
 
 def summarise(rows: list[dict[str, object]]) -> dict[str, dict[str, float]]:
