@@ -19,7 +19,7 @@ GREY_LEVELS: Final = 255.0
 BORDER: Final = 0.1  # of the shorter side, not judged: what moved out of sight has no match
 SSIM_WINDOW: Final = 8
 _C1, _C2 = 1e-4, 1e-3
-_NORM_WINDOW, _NORM_ALPHA, _NORM_BETA = 9, 1.0, 0.7
+_NORM_WINDOW, _NORM_BETA = 9, 0.7
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,8 @@ def _pairs(frames: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
     n_samples = len(frames)
     every = frames.reshape(-1, 3, *frames.shape[-2:])
     small = F.adaptive_avg_pool2d(every, (size[0], size[1]))
-    normed = F.local_response_norm(small, _NORM_WINDOW, _NORM_ALPHA, _NORM_BETA)
+    squares = (small * small).sum(dim=1, keepdim=True)  # the window covers all three channels
+    normed = small / (1 + squares / _NORM_WINDOW) ** _NORM_BETA
     stacks = normed.reshape(n_samples, -1, *normed.shape[1:])
     return stacks[:, :-1].flatten(0, 1), stacks[:, 1:].flatten(0, 1)
 
