@@ -122,6 +122,17 @@ def transposed_convolution(y: Tensor, unit: ConvUnit, shape: Sequence[int]) -> T
     return _cropped(x, pads)
 
 
+def strongest_activations(network: nn.Sequential, window: Tensor, layer: str) -> Float32:
+    """Return the strongest activation (n_maps,) of each map of a layer.
+
+    Parameters and errors are those of `project_back`.
+    """
+    with torch.inference_mode():
+        for _, part in _path(network, layer):
+            window = part(window)
+        return window[0].flatten(1).amax(1).numpy()
+
+
 def project_back(
     network: nn.Sequential,
     window: Tensor,

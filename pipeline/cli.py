@@ -22,6 +22,7 @@ COMMANDS = {
     "scan": ("scan", "Write the manifest of a folder of videos."),
     "stage": ("run", "Run one stage of a recipe alone."),
     "embed": ("embed", "Compute network features, and name the classes that are seen."),
+    "show-activations": ("activations", "Picture what maps of a network respond to in a video."),
     "weights": ("weights", "List, fetch, convert and check network weights."),
     "export-model": ("predict", "Pack what a recipe has learned into one file."),
     "predict": ("predict", "Label new videos by an exported model."),
