@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cinefeat.pipeline import plan as planning
 from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.limits import NO_LIMITS, Limits, default_limits
 from cinefeat.pipeline.manifest import Clip
 from cinefeat.pipeline.plan import Node, plan, stages_of
 from cinefeat.pipeline.progress import track
@@ -51,6 +52,8 @@ class Request:
         Folders of files that the stage imports, by what they hold.
     learned : mapping of str to str
         Identities of stages that are not to learn anew, as in `cinefeat.pipeline.plan.plan`.
+    limits : Limits
+        What a clip may cost at a stage; what is learned from all clips has no limit.
     """
 
     recipe: Recipe
@@ -63,6 +66,7 @@ class Request:
     only: str | None = None
     sources: Mapping[str, Path] = field(default_factory=dict)
     learned: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=default_limits)
 
 
 @dataclass
@@ -152,6 +156,7 @@ def _run_node(request: Request, node: Node, pool: WorkerPool, summary: Summary) 
             f"{__name__}:make_product",
             replace(job, sources=request.sources),
             f"stage {job.stage}, {job.part}",
+            request.limits if node.stage.per == "clip" else NO_LIMITS,
         )
         for job in planning.jobs(node, attempted, request.device)
     ]
@@ -162,13 +167,10 @@ def _run_node(request: Request, node: Node, pool: WorkerPool, summary: Summary) 
 def _wanted(request: Request, node: Node) -> list[str]:
     state = planning.progress(node)
     parts = [*state.missing, *state.failed]
-    outdated = _outdated(node, state.done) if node.stage.per == "clip" else []
-    parts += outdated
+    parts += _outdated(node, state.done) if node.stage.per == "clip" else []
     if request.shard:
         index, count = request.shard
         parts = [part for part in parts if planning.shard_of(part, count) == index]
-    for part in set(outdated) & set(parts):
-        node.product(part).unlink()  # else a failure now would leave the old file's product
     order = {part: i for i, part in enumerate(node.parts())}
     return sorted(parts, key=order.__getitem__)
 
@@ -197,6 +199,9 @@ def _settle(node: Node, outcome: Outcome, by_id: dict[str, Clip], summary: Summa
 
 
 def _fail(node: Node, clip: Clip, reason: str) -> None:
+    product = node.product(clip.id)
+    if clip.sha256 and product.exists() and _source_of(product) != clip.sha256:
+        product.unlink(missing_ok=True)  # of an earlier file: else it would stand for the clip
     planning.record_failure(node, clip, reason)
     _log.warning("%s: %s failed: %s", node.stage.name, clip.id, reason)
 

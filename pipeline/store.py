@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,7 @@ SCHEMA = 1
 """Version of the file contract; it rises when attributes or their meaning change."""
 
 _TEMPORARY = ".tmp"
-_HOST = socket.gethostname().replace(".", "-")
+_ABANDONED_SECONDS = 7 * 24 * 3600.0
 _GZIP_LEVEL = 4
 _CHUNK_BYTES = 256 * 1024
 
@@ -214,18 +215,51 @@ def temporary_name(path: Path) -> Path:
 
 
 def remove_stale_temporaries(folder: Path, *, below: bool = True) -> int:
-    """Remove what dead processes of this host left half-written in `folder`; return how many.
+    """Remove what dead processes left half-written in `folder`; return how much that was.
 
-    Folders below it are cleaned as well, unless `below` is false.
+    Folders below it are cleaned as well, unless `below` is false. Whether a process lives can be
+    told on its own host alone: what another host left goes when nothing has been written to it for
+    a week. Other processes may clean at the same time.
     """
     removed = 0
-    pattern = f".*{_TEMPORARY}"
-    for path in list(folder.rglob(pattern) if below else folder.glob(pattern)):
-        host, process = path.name.removesuffix(_TEMPORARY).rsplit(".", 2)[-2:]
-        if host == _HOST and not _is_alive(process):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-            removed += 1
+    for place, folders, files in os.walk(folder):
+        stale = [name for name in (*folders, *files) if _is_stale(Path(place, name))]
+        for name in stale:
+            path = Path(place, name)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        removed += len(stale)
+        folders[:] = [name for name in folders if below and not name.endswith(_TEMPORARY)]
     return removed
+
+
+def _is_stale(path: Path) -> bool:
+    if not (path.name.startswith(".") and path.name.endswith(_TEMPORARY)):
+        return False
+    words = path.name.removesuffix(_TEMPORARY).rsplit(".", 2)
+    if len(words) < 3:
+        return False  # not a name of ours: leave it alone
+    _, host, process = words
+    if host == _HOST:
+        return not _is_alive(process)
+    try:
+        return time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _host() -> str:
+    """Return a name of where process numbers mean what they mean here: host and PID namespace."""
+    name = socket.gethostname().replace(".", "-")
+    try:
+        return f"{name}-{os.stat('/proc/self/ns/pid').st_ino:x}"
+    except OSError:
+        return name
+
+
+_HOST = _host()
 
 
 def _process(pid: int) -> str:
@@ -242,15 +276,13 @@ def _is_alive(process: str) -> bool:
     number = process.partition("-")[0]
     if not number.isdigit():
         return True  # not a name of ours: leave it alone
-    if Path("/proc").is_dir():
-        return Path(f"/proc/{number}").exists() and _process(int(number)) == process
     try:
         os.kill(int(number), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True
-    return True
+        pass  # another user's
+    return _process(int(number)) in (process, f"{number}-0")  # the start is not shown everywhere
 
 
 def _flush_to_disk(path: Path) -> None:

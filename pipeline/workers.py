@@ -21,10 +21,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from cinefeat.pipeline.errors import ClipError, InputError
+from cinefeat.pipeline.limits import NO_LIMITS, Limits
 
 # read by OpenMP, OpenBLAS, MKL and numba when a worker starts
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-_POLL_SECONDS = 1.0
+_POLL_SECONDS = 0.2  # a process fills some hundred megabytes of memory meanwhile
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,21 @@ class Task:
     function: str
     argument: Any
     label: str
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: its value, or the reason why it failed."""
+    """What became of a task: its value, or the reason why it failed.
+
+    `was_killed` says that somebody else killed its worker, such as the kernel for want of memory.
+    """
 
     task: Task
     value: Any = None
     failure: str | None = None
     seconds: float = 0.0
+    was_killed: bool = False
 
 
 class WorkerError(RuntimeError):
@@ -57,13 +63,10 @@ class WorkerPool:
     ----------
     n_workers : int
         Processes at most; they start when the first tasks come and stay until the pool is left.
-    time_limit : float or None
-        Seconds that one task may take before its worker is killed and replaced.
     """
 
-    def __init__(self, n_workers: int, time_limit: float | None = None) -> None:
+    def __init__(self, n_workers: int) -> None:
         self._n_workers = n_workers
-        self._time_limit = time_limit
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
@@ -81,6 +84,8 @@ class WorkerPool:
     def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         """Yield one outcome per task, in the order in which they finish.
 
+        A task whose worker was killed from outside is tried once more.
+
         Raises
         ------
         InputError
@@ -89,14 +94,18 @@ class WorkerPool:
             If a task raised anything but `ClipError`; the other workers are stopped.
         """
         waiting = list(reversed(tasks))
+        tried_again: set[int] = set()
         while waiting or any(worker.task for worker in self._workers):
             while waiting and (worker := self._idle_worker()):
                 worker.give(waiting.pop())
             busy = [worker for worker in self._workers if worker.task]
             wait([handle for worker in busy for handle in worker.handles], _POLL_SECONDS)
             for worker in busy:
-                outcome = worker.poll(self._time_limit)
-                if outcome is not None:
+                outcome = worker.poll()
+                if outcome and outcome.was_killed and id(outcome.task) not in tried_again:
+                    tried_again.add(id(outcome.task))
+                    waiting.append(outcome.task)
+                elif outcome:
                     yield outcome
             self._workers = [worker for worker in self._workers if worker.is_alive]
 
@@ -133,7 +142,7 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError):  # it died while idle: poll() says so
             self._pipe.send((task.function, task.argument))
 
-    def poll(self, time_limit: float | None) -> Outcome | None:
+    def poll(self) -> Outcome | None:
         """Return the outcome of the task at hand, or None while it runs."""
         assert self.task is not None
         task, seconds = self.task, time.monotonic() - self._since
@@ -146,9 +155,9 @@ class _Worker:
             return _outcome(task, kind, value, seconds)
         if not self._process.is_alive():
             return self._died(task, seconds)
-        if time_limit is not None and seconds > time_limit:
+        if broken := task.limits.broken(seconds, self._process.pid or 0):
             self.stop(at_once=True)
-            return Outcome(task, failure=f"took longer than {time_limit:g} s", seconds=seconds)
+            return Outcome(task, failure=broken, seconds=seconds)
         return None
 
     def _died(self, task: Task, seconds: float) -> Outcome:
@@ -156,7 +165,12 @@ class _Worker:
         code = self._process.exitcode or 0
         self.stop(at_once=True)
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-        return Outcome(task, failure=f"its worker process {how}", seconds=seconds)
+        return Outcome(
+            task,
+            failure=f"its worker process {how}",
+            seconds=seconds,
+            was_killed=code == -signal.SIGKILL,
+        )
 
     def stop(self, *, at_once: bool) -> None:
         self.is_alive, self.task = False, None

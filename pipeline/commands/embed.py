@@ -7,6 +7,7 @@ import click
 import numpy as np
 
 from cinefeat.pipeline.commands.options import (
+    choose_limits,
     compute_options,
     load_clips,
     parse_device,
@@ -53,7 +54,10 @@ def embed(top: int | None, **options: Any) -> int:
     )
     fold = Fold("all", train=tuple(clip.id for clip in clips), test=())
     shard = parse_shard(options["shard"])
-    summary = run(Request(recipe, clips, options["store"], (fold,), shard, jobs, place))
+    limits = choose_limits(options["clip_seconds"], options["clip_gb"])
+    summary = run(
+        Request(recipe, clips, options["store"], (fold,), shard, jobs, place, limits=limits)
+    )
     node = plan(recipe, options["store"], clips, fold)["embed"]
     click.echo(f"features: {node.folder}")
     if top is not None:

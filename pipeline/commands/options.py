@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.limits import CLIP_SECONDS, Limits, default_limits
 from cinefeat.pipeline.manifest import Clip, read_manifest, write_manifest
 from cinefeat.pipeline.plan import stages_of
 from cinefeat.pipeline.protocol import Fold, folds
@@ -57,6 +58,21 @@ _DEVICE = (
         "--device", default="cpu", show_default=True, help="Where to compute: cpu, cuda or cuda:K."
     ),
 )
+_LIMITS = (
+    click.option(
+        "--clip-seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        default=CLIP_SECONDS,
+        show_default=True,
+        help="A clip that takes longer at a stage fails, and the rest goes on.",
+    ),
+    click.option(
+        "--clip-gb",
+        type=click.FloatRange(min=0, min_open=True),
+        help="A clip that takes more gigabytes of memory fails, and the rest goes on. Default: 80 % "
+        "of the machine's, or of the job's.",
+    ),
+)
 
 
 def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,8 +86,8 @@ def clip_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def compute_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how much to compute, and with what."""
-    return _decorated(command, _WORKERS + _DEVICE)
+    """Add the options that say how much to compute, with what, and what a clip may cost."""
+    return _decorated(command, _WORKERS + _DEVICE + _LIMITS)
 
 
 def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,6 +109,11 @@ def parse_shard(text: str | None) -> tuple[int, int] | None:
     if not match or int(match[1]) >= int(match[2]):
         raise InputError(f"--shard is {text!r}; it is I/N with I from 0 to N-1, such as 0/4")
     return int(match[1]), int(match[2])
+
+
+def choose_limits(seconds: float, gigabytes: float | None) -> Limits:
+    """Return the limits of a clip that the options --clip-seconds and --clip-gb give."""
+    return Limits(seconds, default_limits().gigabytes if gigabytes is None else gigabytes)
 
 
 def parse_device(text: str) -> str:

@@ -9,6 +9,7 @@ import click
 from cinefeat.pipeline.commands.options import (
     STAGE_NAMES,
     choose_folds,
+    choose_limits,
     compute_options,
     load_clips,
     parse_device,
@@ -65,6 +66,8 @@ def _execute(
     shard: str | None,
     jobs: int | None,
     device: str,
+    clip_seconds: float,
+    clip_gb: float | None,
     only: str | None,
     as_json: bool,
 ) -> int:
@@ -78,7 +81,8 @@ def _execute(
     chosen, every = choose_folds(recipe, clips, protocol, only)
     judged = {clip_id for fold in every for side in (fold.train, fold.test) for clip_id in side}
     used = tuple(clip for clip in clips if clip.id in judged)
-    request = Request(recipe, used, store, every, part, n_jobs, place, only)
+    limits = choose_limits(clip_seconds, clip_gb)
+    request = Request(recipe, used, store, every, part, n_jobs, place, only, limits=limits)
     summary = run_stages(request)
     _say_what_was_made(summary.made, summary.seconds)
     if "evaluate" in summary.made:

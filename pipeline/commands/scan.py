@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from cinefeat.pipeline.limits import default_limits
 from cinefeat.pipeline.manifest import Clip
 from cinefeat.pipeline.progress import track
 from cinefeat.pipeline.video import Probe
@@ -75,7 +76,8 @@ def scan_videos(
     from cinefeat.pipeline.scan import scan as scan_folder
 
     def probe_in_workers(_: Callable[[Path], Probe], paths: Iterable[Path]) -> Iterator[Probe]:
-        tasks = [Task("cinefeat.pipeline.video:probe", path, str(path)) for path in paths]
+        limits = default_limits()
+        tasks = [Task("cinefeat.pipeline.video:probe", path, str(path), limits) for path in paths]
         with WorkerPool(jobs) as pool:
             outcomes = list(track(pool.run(tasks), len(tasks), "scan"))
         found = {outcome.task.label: outcome for outcome in outcomes}

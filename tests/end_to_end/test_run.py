@@ -208,6 +208,17 @@ def test_a_damaged_clip_costs_that_clip_and_exits_with_1(work: Path) -> None:
     assert ledger[1].startswith("turning/g01_turning,flow,")
 
 
+def test_a_clip_that_takes_too_much_memory_fails_alone(work: Path) -> None:
+    done = cinefeat(
+        "run", work / "tiny.toml", *_place(work, "hungry"), "--shard", "0/8",
+        "--clip-gb", "0.01", "--only", "flow",
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    reasons = (work / "hungry/failures.csv").read_text().splitlines()[1:]
+    assert reasons
+    assert all(row.endswith("took more than 0.01 GB of memory (--clip-gb)") for row in reasons)
+
+
 def test_a_replaced_video_is_computed_again(work: Path) -> None:
     shutil.copytree(work / "videos", work / "replaced")
     shutil.copytree(work / "whole", work / "replaced_store")

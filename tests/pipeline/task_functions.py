@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 from cinefeat.pipeline.errors import ClipError, InputError
 
@@ -33,6 +34,22 @@ def leave(code: int) -> None:
 
 def hang(_: object) -> None:
     time.sleep(3600)
+
+
+def eat(gigabytes: float) -> int:
+    """Fill memory bit by bit, as a decoder does that a header misleads."""
+    eaten = [
+        bytearray(b"x" * 20_000_000) for _ in range(int(gigabytes * 50)) if not time.sleep(0.03)
+    ]
+    return len(eaten)
+
+
+def die_once(path: str) -> str:
+    if Path(path).exists():
+        return "second"
+    Path(path).touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "first"
 
 
 def environment(name: str) -> str | None:

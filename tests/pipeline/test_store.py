@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -91,6 +92,45 @@ def test_temporaries_of_living_processes_stay(tmp_path: Path) -> None:
     assert str(os.getpid()) in mine.name
     assert store.remove_stale_temporaries(tmp_path) == 0
     assert mine.exists()
+
+
+def _temporary_of(folder: Path, host: str, process: str) -> Path:
+    path = folder / f".p.h5.{host}.{process}.tmp"
+    path.touch()
+    return path
+
+
+@pytest.mark.parametrize(
+    "process, is_left",
+    [("99999999-5", False), ("1-0", False), (f"{10**30}-5", False), ("sub-1", True), ("", True)],
+)
+def test_only_the_dead_of_this_host_are_stale_at_once(
+    tmp_path: Path, process: str, is_left: bool
+) -> None:
+    here = _temporary_of(tmp_path / "", store._HOST, process)
+    there = _temporary_of(tmp_path / "", "another", process)
+    store.remove_stale_temporaries(tmp_path)
+    assert (here.exists(), there.exists()) == (is_left, True)
+
+
+def test_what_another_host_left_goes_after_a_week(tmp_path: Path) -> None:
+    old, new = (_temporary_of(tmp_path, "another", f"{n}-1") for n in (5, 6))
+    six_days, eight_days = (time.time() - n * 24 * 3600 for n in (6, 8))
+    os.utime(old, (eight_days, eight_days))
+    os.utime(new, (six_days, six_days))
+    assert store.remove_stale_temporaries(tmp_path) == 1
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_half_written_folders_go_and_other_hidden_files_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / f".report.{store._HOST}.99999999-5.tmp"
+    folder.mkdir(parents=True)
+    (folder / "x.csv").touch()
+    (tmp_path / ".keep.tmp").touch()
+    assert store.remove_stale_temporaries(tmp_path, below=False) == 0
+    assert store.remove_stale_temporaries(tmp_path) == 1
+    assert not folder.exists()
+    assert (tmp_path / ".keep.tmp").exists()
 
 
 @pytest.mark.parametrize("kind", ["soft", "external", "virtual", "raw"])

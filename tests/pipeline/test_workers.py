@@ -3,20 +3,23 @@
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.limits import Limits
 from cinefeat.pipeline.workers import Task, WorkerError, WorkerPool
 
 
 def _task(function: str, argument: object) -> Task:
-    return Task(f"task_functions:{function}", argument, f"{function} {argument}")
+    limits = Limits(gigabytes=0.4) if function == "eat" else Limits(seconds=3)
+    return Task(f"task_functions:{function}", argument, f"{function} {argument}", limits)
 
 
 @pytest.fixture
 def pool() -> Iterator[WorkerPool]:
-    with WorkerPool(2, time_limit=3) as pool:
+    with WorkerPool(2) as pool:
         yield pool
 
 
@@ -33,7 +36,8 @@ def test_every_task_has_one_outcome(pool: WorkerPool) -> None:
         ("die", 11, "killed by SIGSEGV"),
         ("die", 9, "killed by SIGKILL"),
         ("leave", 3, "exited with 3"),
-        ("hang", None, "longer than 3 s"),
+        ("hang", None, r"longer than 3 s \(--clip-seconds\)"),
+        ("eat", 4.0, r"more than 0.4 GB of memory \(--clip-gb\)"),
     ],
 )
 def test_a_bad_task_fails_alone(
@@ -46,6 +50,20 @@ def test_a_bad_task_fails_alone(
     assert bad.failure is not None
     assert re.search(reason, bad.failure)
     assert sorted(o.value for o in outcomes.values()) == [2, 4, 6]
+
+
+def test_a_task_whose_worker_was_killed_from_outside_is_tried_once_more(
+    pool: WorkerPool, tmp_path: Path
+) -> None:
+    path = tmp_path / "first"
+    (outcome,) = pool.run([_task("die_once", str(path))])
+    assert outcome.value == "second"
+
+
+def test_other_tasks_have_the_limits_that_they_name(pool: WorkerPool) -> None:
+    free = Task("task_functions:eat", 0.6, "eat")
+    (outcome,) = pool.run([free])
+    assert outcome.failure is None
 
 
 def test_bad_input_found_by_a_worker_is_bad_input(pool: WorkerPool) -> None:
