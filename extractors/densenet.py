@@ -18,7 +18,7 @@ from cinefeat.extractors.layers import (
     Size,
     classifier,
     named_chain,
-    scale_channels,
+    scaled,
 )
 
 NORM_EPS = 1e-5
@@ -101,7 +101,7 @@ def sizes_of(depth: int, width: float) -> tuple[int, int, Size]:
         raise ValueError(f"depth is {depth}; choose one of {', '.join(map(str, DEPTHS))}")
     n_stem, growth, counts = DEPTHS[depth]
     # an even stem, so that transitions halve whole numbers of channels
-    return 2 * scale_channels(n_stem // 2, width), 2 * scale_channels(growth // 2, width), counts
+    return 2 * scaled(n_stem // 2, width), 2 * scaled(growth // 2, width), counts
 
 
 def densenet(

@@ -16,9 +16,8 @@ from cinefeat.extractors.layers import (
     chain,
     classifier,
     named_chain,
+    scaled,
 )
-
-FEATURE_SIZE = 1024
 
 # unit: channels of 1x1 | reduced, 3x3 | reduced, 3x3 | projected pool
 MIXED: dict[str, Size] = {
@@ -45,6 +44,7 @@ def i3d(
     n_classes: int | None = 400,
     norm_eps: float = 1e-3,
     has_average_pool: bool = True,
+    width: float = 1.0,
 ) -> nn.Sequential:
     """Build I3D with random weights.
 
@@ -59,6 +59,8 @@ def i3d(
     has_average_pool : bool
         Whether `features` is the mean of the published 2x7x7 average pool, or, as in that port,
         of the last unit's map.
+    width : float
+        Factor of all channels; 1 is the paper's.
 
     Returns
     -------
@@ -73,14 +75,15 @@ def i3d(
     and scored once, which is the same sum. 12 697 264 parameters with 3 channels and 400 classes,
     counting a batch-norm scale that the published network does not have (it is 1).
     """
+    n_stem, n_in = scaled(64, width), scaled(192, width)
     layers: dict[str, nn.Module | None] = {
-        "Conv3d_1a_7x7": _unit(n_channels, 64, 7, 2, norm_eps),
+        "Conv3d_1a_7x7": _unit(n_channels, n_stem, 7, 2, norm_eps),
         "MaxPool3d_2a_3x3": MaxPool((1, 3, 3), (1, 2, 2), "same"),
-        "Conv3d_2b_1x1": _unit(64, 64, 1, 1, norm_eps),
-        "Conv3d_2c_3x3": _unit(64, 192, 3, 1, norm_eps),
+        "Conv3d_2b_1x1": _unit(n_stem, n_stem, 1, 1, norm_eps),
+        "Conv3d_2c_3x3": _unit(n_stem, n_in, 3, 1, norm_eps),
     }
-    n_in = 192
-    for name, channels in MIXED.items():
+    for name, published in MIXED.items():
+        channels = tuple(scaled(n, width) for n in published)
         if name in _POOLS:
             pool, kernel, stride = _POOLS[name]
             layers[pool] = MaxPool(kernel, stride, "same")
@@ -89,7 +92,7 @@ def i3d(
     layers["AvgPool3d"] = nn.AvgPool3d((2, 7, 7), stride=1) if has_average_pool else None
     layers["features"] = Mean()
     layers["dropout"] = nn.Dropout(0.5)
-    layers["logits"] = classifier(FEATURE_SIZE, n_classes)
+    layers["logits"] = classifier(n_in, n_classes)
     return named_chain(layers)
 
 

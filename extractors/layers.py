@@ -238,19 +238,6 @@ def named_chain(layers: dict[str, nn.Module | None]) -> nn.Sequential:
     return network
 
 
-def scale_channels(n_channels: int, width: float) -> int:
-    """Return the channels of a layer in a network `width` times as wide; at least 1.
-
-    Examples
-    --------
-    >>> scale_channels(64, 0.125), scale_channels(3, 0.1)
-    (8, 1)
-    """
-    if width <= 0:
-        raise ValueError(f"width is {width}; a positive factor is needed (1: as published)")
-    return max(round(n_channels * width), 1)
-
-
 def classifier(n_in: int, n_classes: int | None) -> nn.Linear | None:
     """Return the layer of class scores, or None where a network ends in its features."""
     return None if n_classes is None else nn.Linear(n_in, n_classes)
@@ -264,7 +251,26 @@ def scaled(n_channels: int, width: float) -> int:
     >>> scaled(64, 0.25), scaled(64, 0.001)
     (16, 1)
     """
+    if width <= 0:
+        raise ValueError(f"width is {width}; a positive factor is needed (1: as published)")
     return max(1, round(n_channels * width))
+
+
+def draw_he_weights(network: nn.Module) -> nn.Module:
+    """Draw the weights of a network so that rectified maps keep their scale; return the network.
+
+    Convolutions and full layers get normal weights of variance ``2 / fan_in`` (He et al.,
+    "Delving Deep into Rectifiers", ICCV 2015) and biases of 0; norms become the identity. Deep
+    networks without norms do not learn from torch's own first weights, whose maps fade out.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+            layer.reset_parameters()
+    return network
 
 
 def run_layers(network: nn.Sequential, x: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:

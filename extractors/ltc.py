@@ -6,7 +6,14 @@ network for RGB (3 channels) and one for flow (2 channels).
 
 from torch import nn
 
-from cinefeat.extractors.layers import ConvUnit, LinearUnit, MaxPool, classifier, named_chain
+from cinefeat.extractors.layers import (
+    ConvUnit,
+    LinearUnit,
+    MaxPool,
+    classifier,
+    named_chain,
+    scaled,
+)
 
 _CHANNELS = (64, 128, 256, 256, 256)
 _HIDDEN = 2048
@@ -18,6 +25,7 @@ def ltc(
     n_frames: int = 60,
     size: int = 71,
     dropout: float = 0.5,
+    width: float = 1.0,
 ) -> nn.Sequential:
     """Build LTC with random weights.
 
@@ -32,6 +40,8 @@ def ltc(
         or 100 frames of 58 or 71 pixels, or 16 of 112.
     dropout : float
         After fc6 and fc7: 0.5 for RGB, 0.9 for flow.
+    width : float
+        Factor of all channels; 1 is the paper's.
 
     Returns
     -------
@@ -49,20 +59,22 @@ def ltc(
     fc6 takes ``256 floor(n_frames / 16) floor(size / 32) ** 2`` numbers. The RGB networks that
     the authors released are fine-tuned C3D with another last pool, not this network.
     """
-    n_flat = _CHANNELS[-1] * (n_frames // 16) * (size // 32) ** 2
+    channels = [scaled(n, width) for n in _CHANNELS]
+    hidden = scaled(_HIDDEN, width)
+    n_flat = channels[-1] * (n_frames // 16) * (size // 32) ** 2
     if n_flat == 0:
         raise ValueError(f"a window of {n_frames} frames of {size} px is too small for LTC")
     layers: dict[str, nn.Module | None] = {}
     n_in = n_channels
-    for block, n_out in enumerate(_CHANNELS, start=1):
+    for block, n_out in enumerate(channels, start=1):
         kernel = (1 if block == 1 else 2, 2, 2)
         layers[f"conv{block}"] = ConvUnit(n_in, n_out, (3, 3, 3), padding=(1, 1, 1))
         layers[f"pool{block}"] = MaxPool(kernel, kernel)
         n_in = n_out
     layers["flat"] = nn.Flatten()
-    layers["fc6"] = LinearUnit(n_flat, _HIDDEN)
+    layers["fc6"] = LinearUnit(n_flat, hidden)
     layers["dropout6"] = nn.Dropout(dropout)
-    layers["fc7"] = LinearUnit(_HIDDEN, _HIDDEN)
+    layers["fc7"] = LinearUnit(hidden, hidden)
     layers["dropout7"] = nn.Dropout(dropout)
-    layers["logits"] = classifier(_HIDDEN, n_classes)
+    layers["logits"] = classifier(hidden, n_classes)
     return named_chain(layers)

@@ -22,9 +22,9 @@ from cinefeat.extractors.layers import (
     chain,
     classifier,
     named_chain,
+    scaled,
 )
 
-FEATURE_SIZE = 1024
 NORM_EPS = 1e-5
 
 # unit: channels of 1x1 | reduced, 3x3 | reduced, 3x3, 3x3 | projected pool; 0: no such layer
@@ -43,7 +43,7 @@ _UNITS: dict[str, Size] = {
 
 
 def bn_inception(
-    n_channels: int = 3, n_classes: int | None = 101, dropout: float = 0.8
+    n_channels: int = 3, n_classes: int | None = 101, dropout: float = 0.8, width: float = 1.0
 ) -> nn.Sequential:
     """Build BN-Inception with random weights.
 
@@ -55,6 +55,8 @@ def bn_inception(
         Length of the scores `logits`; None ends the network in `global_pool`.
     dropout : float
         Before the scores: 0.8 for RGB, 0.7 for flow.
+    width : float
+        Factor of all channels; 1 is the paper's.
 
     Returns
     -------
@@ -62,21 +64,22 @@ def bn_inception(
         Maps (N, n_channels, 224, 224) to scores (N, n_classes); `global_pool` has 1024
         components. 11 295 240 parameters with 3 channels and 1000 classes.
     """
+    n_stem, n_in = scaled(64, width), scaled(192, width)
     layers: dict[str, nn.Module | None] = {
-        "conv1_7x7_s2": _unit(n_channels, 64, 7, 2),
+        "conv1_7x7_s2": _unit(n_channels, n_stem, 7, 2),
         "pool1_3x3_s2": MaxPool((3, 3), (2, 2), "ceil"),
-        "conv2_3x3_reduce": _unit(64, 64, 1),
-        "conv2_3x3": _unit(64, 192, 3),
+        "conv2_3x3_reduce": _unit(n_stem, n_stem, 1),
+        "conv2_3x3": _unit(n_stem, n_in, 3),
         "pool2_3x3_s2": MaxPool((3, 3), (2, 2), "ceil"),
     }
-    n_in = 192
-    for name, sizes in _UNITS.items():
+    for name, published in _UNITS.items():
+        sizes = tuple(scaled(n, width) if n else 0 for n in published)
         is_last = name == "inception_5b"
         layers[name] = _inception(n_in, sizes, is_last) if sizes[0] else _reduction(n_in, sizes)
         n_in = sizes[0] + sizes[2] + sizes[5] + (sizes[6] if sizes[0] else n_in)
     layers["global_pool"] = Mean()
     layers["dropout"] = nn.Dropout(dropout)
-    layers["logits"] = classifier(FEATURE_SIZE, n_classes)
+    layers["logits"] = classifier(n_in, n_classes)
     return named_chain(layers)
 
 

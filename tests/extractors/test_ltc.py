@@ -47,3 +47,21 @@ def test_outputs_are_those_of_a_literal_forward_pass(rng: np.random.Generator) -
     with torch.inference_mode():
         torch.testing.assert_close(network(window), expected)
         torch.testing.assert_close(inference_form(network)(window), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_width_scales_every_layer() -> None:
+    with torch.device("meta"):
+        network = ltc(2, 7, 60, 71, width=0.25)
+    shapes = {n: tuple(p.shape) for n, p in network.named_parameters() if n.endswith("weight")}
+    assert shapes["conv1.conv.weight"] == (16, 2, 3, 3, 3)
+    assert shapes["conv5.conv.weight"] == (64, 64, 3, 3, 3)
+    assert shapes["fc6.linear.weight"] == (512, 768)
+    assert shapes["logits.weight"] == (7, 512)
+
+
+def test_parameters_are_those_of_the_table() -> None:
+    channels = (2, 64, 128, 256, 256, 256)
+    convolutions = sum((27 * a + 1) * b for a, b in zip(channels, channels[1:], strict=False))
+    full = (3072 + 1) * 2048 + 2049 * 2048 + 2049 * 101
+    with torch.device("meta"):
+        assert sum(p.numel() for p in ltc(2).parameters()) == convolutions + full
