@@ -1,0 +1,115 @@
+"""From an image network to a video network: do frames and clip belong together?
+
+The transfer of Diba et al., "Temporal 3D ConvNets", 2017: an image network whose weights stay as
+they are sees the frames of a clip one by one, the video network sees the clip, and a small head
+decides from both features whether frames and clip are of the same video and time. Nothing is
+labelled by hand; the video network learns from what the image network knows.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cinefeat.extractors.layers import LinearUnit, scaled
+
+_HIDDEN = (512, 128)
+
+
+class PairNetwork(nn.Module):
+    """A fixed image network, a video network that learns, and the head that compares them.
+
+    Parameters
+    ----------
+    images, videos : nn.Module
+        Networks that end in their features (N, n) of images (N, 3, H, W), and of clips
+        (N, 3, T, H, W).
+    n_images, n_videos : int
+        Lengths of those features: 1024 each in the paper.
+    width : float
+        Factor of the head's channels; 1 is the paper's 512 and 128.
+    """
+
+    def __init__(
+        self, images: nn.Module, videos: nn.Module, n_images: int, n_videos: int, width: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.images = images.requires_grad_(False).eval()
+        self.videos = videos
+        # both features are brought to one scale; those of a rectified image network are not
+        self.scale = nn.BatchNorm1d(n_images + n_videos)
+        c1, c2 = (scaled(n, width) for n in _HIDDEN)
+        self.head = nn.Sequential(
+            LinearUnit(n_images + n_videos, c1), LinearUnit(c1, c2), nn.Linear(c2, 2)
+        )
+
+    def train(self, mode: bool = True) -> "PairNetwork":
+        """Set training mode for all but the image network, whose statistics stay."""
+        super().train(mode)
+        self.images.eval()
+        return self
+
+    def image_features(self, frames: Tensor) -> Tensor:
+        """Return the image network's mean features (N, n_images) of frames (N, 3, T, H, W)."""
+        with torch.no_grad():
+            images = frames.transpose(1, 2)
+            return self.images(images.flatten(0, 1)).unflatten(0, images.shape[:2]).mean(1)
+
+    def decide(self, images: Tensor, videos: Tensor) -> Tensor:
+        """Return scores (N, 2), another video or the same, of features of frames and of clips."""
+        return self.head(self.scale(torch.cat([images, videos], dim=1)))
+
+    def forward(self, frames: Tensor, clips: Tensor) -> Tensor:
+        """Return scores (N, 2) for pairs of frames and clips, both (N, 3, T, H, W)."""
+        return self.decide(self.image_features(frames), self.videos(clips))
+
+
+def pair_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return loss and accuracy of the paired/unpaired decision over a batch of clips.
+
+    Every clip is once paired with its own frames, and once with those of another video in the
+    batch, so that half the pairs match and both features are computed once.
+
+    Parameters
+    ----------
+    model : PairNetwork
+    batch : mapping
+        "clip" (N, 3, T, H, W) as the video network takes it; "frames", the same frames as the
+        image network takes them, or "image_features" (N, n_images) of them, computed before;
+        "video" (N,), a number for each video, of which there must be two or more.
+
+    Returns
+    -------
+    mapping with "loss" and "accuracy", scalars
+    """
+    assert isinstance(model, PairNetwork)
+    stored = batch.get("image_features")
+    images = model.image_features(batch["frames"]) if stored is None else stored
+    videos = model.videos(batch["clip"])
+    other = other_videos(batch["video"])
+    scores = model.decide(torch.cat([images, images[other]]), torch.cat([videos, videos]))
+    targets = torch.cat([torch.ones_like(other), torch.zeros_like(other)])
+    accuracy = (scores.argmax(1) == targets).float().mean()
+    return {"loss": F.cross_entropy(scores, targets), "accuracy": accuracy}
+
+
+def other_videos(numbers: Tensor) -> Tensor:
+    """Return, for each clip of a batch, the index of a clip of another video.
+
+    Examples
+    --------
+    >>> other_videos(torch.tensor([3, 3, 5])).tolist()
+    [2, 2, 0]
+
+    Raises
+    ------
+    ValueError
+        If all clips are of one video.
+    """
+    if (numbers == numbers[0]).all():
+        raise ValueError("a batch needs clips of two videos or more to make unpaired clips")
+    n = len(numbers)
+    candidates = (torch.arange(n)[:, None] + torch.arange(1, n)).to(numbers.device) % n
+    differs = numbers[candidates] != numbers[:, None]
+    return candidates[torch.arange(n, device=numbers.device), differs.int().argmax(1)]

@@ -1,0 +1,96 @@
+"""Transfer from images to videos: which pairs are made, what learns, and that it can be learned."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cinefeat.extractors.layers import ConvUnit, Mean, chain
+from cinefeat.extractors.pairing import PairNetwork, other_videos, pair_loss
+
+
+def _network() -> PairNetwork:
+    torch.manual_seed(0)
+    images = chain(ConvUnit(3, 8, (3, 3), norm_eps=1e-5), Mean())
+    videos = chain(ConvUnit(3, 8, (3, 3, 3), norm_eps=1e-5), ConvUnit(8, 6, (1, 3, 3)), Mean())
+    return PairNetwork(images, videos, 8, 6, width=0.25)
+
+
+def _batch() -> dict[str, Tensor]:
+    torch.manual_seed(1)
+    clip = torch.randn(6, 3, 1, 1, 1) + torch.randn(6, 3, 4, 8, 8)
+    return {"clip": clip, "frames": clip[:, :, ::2], "video": torch.arange(6)}
+
+
+def test_the_head_has_the_published_sizes() -> None:
+    network = PairNetwork(nn.Identity(), nn.Identity(), 1024, 1024)
+    sizes = [tuple(m.weight.shape) for m in network.head.modules() if isinstance(m, nn.Linear)]
+    assert sizes == [(512, 2048), (128, 512), (2, 128)]
+
+
+@pytest.mark.parametrize(
+    "numbers, expected",
+    [([0, 1], [1, 0]), ([3, 3, 5], [2, 2, 0]), ([1, 2, 3], [1, 2, 0]), ([7, 4, 4, 4], [1, 0, 0, 0])],
+)  # fmt: skip
+def test_the_other_clip_is_the_next_of_another_video(
+    numbers: list[int], expected: list[int]
+) -> None:
+    assert other_videos(torch.tensor(numbers)).tolist() == expected
+
+
+@pytest.mark.parametrize("n_clips", [1, 4])
+def test_clips_of_one_video_make_no_unpaired_ones(n_clips: int) -> None:
+    with pytest.raises(ValueError, match="two videos or more"):
+        other_videos(torch.zeros(n_clips, dtype=torch.int64))
+
+
+def test_the_loss_is_that_of_all_pairs_one_by_one() -> None:
+    network, batch = _network().eval(), _batch()
+    losses, hits = [], []
+    for i, j in enumerate(other_videos(batch["video"]).tolist()):
+        for k, target in ((i, 1), (j, 0)):
+            scores = network(batch["frames"][k][None], batch["clip"][i][None])
+            losses.append(F.cross_entropy(scores, torch.tensor([target])))
+            hits.append(float(scores.argmax() == target))
+    found = pair_loss(network, batch)
+    torch.testing.assert_close(found["loss"], torch.stack(losses).mean())
+    assert float(found["accuracy"]) == pytest.approx(sum(hits) / len(hits))
+
+
+def test_features_computed_before_give_the_same_loss() -> None:
+    network, batch = _network().eval(), _batch()
+    features = {"clip": batch["clip"], "video": batch["video"],
+                "image_features": network.image_features(batch["frames"])}  # fmt: skip
+    assert torch.equal(pair_loss(network, features)["loss"], pair_loss(network, batch)["loss"])
+
+
+def test_image_features_are_the_mean_over_the_frames() -> None:
+    network, batch = _network(), _batch()
+    with torch.no_grad():
+        each = [network.images(batch["frames"][:, :, t]) for t in range(2)]
+    torch.testing.assert_close(network.image_features(batch["frames"]), (each[0] + each[1]) / 2)
+
+
+def test_the_image_network_stays_as_it_is_and_the_rest_learns() -> None:
+    network = _network().train()
+    before = {name: value.clone() for name, value in network.images.state_dict().items()}
+    pair_loss(network, _batch())["loss"].backward()
+    assert all(torch.equal(before[n], v) for n, v in network.images.state_dict().items())
+    learned = [(n, p) for n, p in network.named_parameters() if not n.startswith("images.")]
+    assert [n for n, p in learned if p.grad is None or not p.grad.abs().sum() > 0] == []
+    assert all(p.grad is None for p in network.images.parameters())
+
+
+def test_a_few_clips_are_told_from_one_another() -> None:
+    network, batch = _network(), _batch()
+    with torch.no_grad():
+        batch["image_features"] = network.image_features(batch["frames"])
+    optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 1e-2)
+    for _ in range(200):
+        optimiser.zero_grad()
+        found = pair_loss(network, batch)
+        found["loss"].backward()
+        optimiser.step()
+        if found["loss"] < 0.02:
+            break
+    assert found["accuracy"] == 1
