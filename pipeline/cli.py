@@ -1,7 +1,8 @@
 """The command line: a table of commands, each imported only when it is used.
 
 Exit status: 0 done; 1 some clips failed, and the rest is done; 2 bad input, nothing was done;
-70 an error of the program; 130 interrupted.
+70 an error of the program; 75 stopped early, by SIGTERM, SIGUSR1 or --time-budget: queue it again;
+130 interrupted.
 """
 
 import importlib
@@ -13,8 +14,9 @@ from typing import Any
 import click
 
 from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.stopping import Stopped
 
-OK, SOME_CLIPS_FAILED, BAD_INPUT, PROGRAM_ERROR, INTERRUPTED = 0, 1, 2, 70, 130
+OK, SOME_CLIPS_FAILED, BAD_INPUT, PROGRAM_ERROR, REQUEUE, INTERRUPTED = 0, 1, 2, 70, 75, 130
 
 # command -> (module of cinefeat.pipeline.commands, one line for the list of commands)
 COMMANDS = {
@@ -86,6 +88,9 @@ def _status(arguments: list[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return BAD_INPUT
+    except Stopped as stopped:
+        click.echo(f"cinefeat: {stopped}; run the same line again to go on", err=True)
+        return REQUEUE
     except (KeyboardInterrupt, click.Abort):
         click.echo("cinefeat: interrupted; run the same line again to go on", err=True)
         return INTERRUPTED

@@ -17,6 +17,7 @@ from cinefeat.pipeline.protocol import Fold
 from cinefeat.pipeline.recipe import to_toml
 from cinefeat.pipeline.settings import Recipe
 from cinefeat.pipeline.stages import Job, Stage
+from cinefeat.pipeline.stopping import Stop, Stopped
 from cinefeat.pipeline.store import (
     ProductWriter,
     csv_text,
@@ -88,7 +89,7 @@ class Summary:
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
-def run(request: Request) -> Summary:
+def run(request: Request, stop: Stop | None = None) -> Summary:
     """Run the stages of a request that have products missing, and return what was done.
 
     Failed clips are tried again: their cause may be gone. Everything that is written is written
@@ -98,16 +99,22 @@ def run(request: Request) -> Summary:
     ------
     InputError
         If a stage lacks inputs that this invocation was not to make, or the user's input is bad.
+    Stopped
+        If `stop` asked to end early; what was being made by then is finished or abandoned.
     """
     summary = Summary()
     remove_stale_temporaries(request.store, below=False)
-    with WorkerPool(request.jobs) as pool:
-        for stage in _selected(request):
-            started = time.monotonic()
-            summary.made[stage.name] = 0
-            for node in nodes_of(request, stage.name):
-                _run_node(request, node, pool, summary)
-            summary.seconds[stage.name] = time.monotonic() - started
+    try:
+        with WorkerPool(request.jobs, stop=stop) as pool:
+            for stage in _selected(request):
+                started = time.monotonic()
+                summary.made[stage.name] = 0
+                for node in nodes_of(request, stage.name):
+                    _run_node(request, node, pool, summary)
+                summary.seconds[stage.name] = time.monotonic() - started
+    except Stopped:
+        _ledger(request)
+        raise
     summary.failures = _ledger(request)
     return summary
 
@@ -160,8 +167,12 @@ def _run_node(request: Request, node: Node, pool: WorkerPool, summary: Summary) 
         )
         for job in planning.jobs(node, attempted, request.device)
     ]
-    for outcome in track(pool.run(tasks), len(tasks), node.stage.name):
-        _settle(node, outcome, by_id, summary)
+    try:
+        for outcome in track(pool.run(tasks), len(tasks), node.stage.name):
+            _settle(node, outcome, by_id, summary)
+    except Stopped:
+        remove_stale_temporaries(node.folder)
+        raise
 
 
 def _wanted(request: Request, node: Node) -> list[str]:

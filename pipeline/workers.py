@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -22,9 +23,12 @@ from typing import Any, Self
 
 from cinefeat.pipeline.errors import ClipError, InputError
 from cinefeat.pipeline.limits import NO_LIMITS, Limits
+from cinefeat.pipeline.stopping import Stop, Stopped
 
 # read by OpenMP, OpenBLAS, MKL and numba when a worker starts
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+# sent to whole jobs; only the parent says what they mean
+_PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _POLL_SECONDS = 0.2  # a process fills some hundred megabytes of memory meanwhile
 
 
@@ -63,10 +67,13 @@ class WorkerPool:
     ----------
     n_workers : int
         Processes at most; they start when the first tasks come and stay until the pool is left.
+    stop : Stop or None
+        Asked whether to go on.
     """
 
-    def __init__(self, n_workers: int) -> None:
+    def __init__(self, n_workers: int, stop: Stop | None = None) -> None:
         self._n_workers = n_workers
+        self._stop = stop or Stop()
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
@@ -88,6 +95,8 @@ class WorkerPool:
 
         Raises
         ------
+        Stopped
+            If it was asked to stop before all tasks were done; the workers are killed.
         InputError
             If a task found that the user's input is at fault.
         WorkerError
@@ -96,9 +105,12 @@ class WorkerPool:
         waiting = list(reversed(tasks))
         tried_again: set[int] = set()
         while waiting or any(worker.task for worker in self._workers):
-            while waiting and (worker := self._idle_worker()):
+            while waiting and not self._stop.reason and (worker := self._idle_worker()):
                 worker.give(waiting.pop())
             busy = [worker for worker in self._workers if worker.task]
+            if self._stop.is_overdue or (self._stop.reason and not busy):
+                self._abandon()
+                raise Stopped(f"{self._stop.reason}; {len(waiting) + len(busy)} tasks are left")
             wait([handle for worker in busy for handle in worker.handles], _POLL_SECONDS)
             for worker in busy:
                 outcome = worker.poll()
@@ -108,6 +120,12 @@ class WorkerPool:
                 elif outcome:
                     yield outcome
             self._workers = [worker for worker in self._workers if worker.is_alive]
+
+    def _abandon(self) -> None:
+        """Kill all workers, whatever they are at."""
+        for worker in self._workers:
+            worker.stop(at_once=True)
+        self._workers = []
 
     def _idle_worker(self) -> "_Worker | None":
         for worker in self._workers:
@@ -126,7 +144,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self._pipe, remote = context.Pipe()
         self._process: BaseProcess = context.Process(target=_serve, args=(remote,), daemon=True)
-        with _environment(dict.fromkeys(_ONE_THREAD, "1")):
+        with _environment(dict.fromkeys(_ONE_THREAD, "1")), _held_signals():
             self._process.start()
         remote.close()
         self.task: Task | None = None
@@ -192,7 +210,9 @@ def _outcome(task: Task, kind: str, value: Any, seconds: float) -> Outcome:
 
 def _serve(pipe: Connection) -> None:
     """Answer calls until the parent closes the pipe or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    for number in _PARENTS_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PARENTS_SIGNALS)
     _use_one_thread()
     while True:
         try:
@@ -223,6 +243,21 @@ def _use_one_thread() -> None:
     import cv2
 
     cv2.setNumThreads(0)
+
+
+@contextlib.contextmanager
+def _held_signals() -> Iterator[None]:
+    """Hold back the parent's signals from processes that start within the block.
+
+    A job's signal may come while a worker still imports, before it knows to ignore it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS_SIGNALS)
+    try:
+        resource_tracker.ensure_running()  # which unblocks two of them on its first call
+        signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS_SIGNALS)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _environment:

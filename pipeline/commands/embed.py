@@ -8,13 +8,14 @@ import numpy as np
 
 from cinefeat.pipeline.commands.options import (
     choose_limits,
+    choose_shard,
     compute_options,
     load_clips,
     parse_device,
-    parse_shard,
     refresh,
 )
 from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.stopping import parse_duration, stop_on_signals
 
 
 @click.command()
@@ -53,11 +54,18 @@ def embed(top: int | None, **options: Any) -> int:
         )
     )
     fold = Fold("all", train=tuple(clip.id for clip in clips), test=())
-    shard = parse_shard(options["shard"])
-    limits = choose_limits(options["clip_seconds"], options["clip_gb"])
-    summary = run(
-        Request(recipe, clips, options["store"], (fold,), shard, jobs, place, limits=limits)
+    request = Request(
+        recipe,
+        clips,
+        options["store"],
+        (fold,),
+        choose_shard(options["shard"], options["shards"]),
+        jobs,
+        place,
+        limits=choose_limits(options["clip_seconds"], options["clip_gb"]),
     )
+    with stop_on_signals(parse_duration(options["time_budget"])) as stop:
+        summary = run(request, stop)
     node = plan(recipe, options["store"], clips, fold)["embed"]
     click.echo(f"features: {node.folder}")
     if top is not None:

@@ -8,9 +8,9 @@ import click
 
 from cinefeat.pipeline.commands.options import (
     choose_folds,
+    choose_shard,
     clip_options,
     load_clips,
-    parse_shard,
     refresh,
     worker_options,
 )
@@ -260,6 +260,7 @@ def _export(
     store: Path,
     jobs: int | None,
     shard: str | None,
+    shards: int | None,
     **options: Any,
 ) -> int:
     """Write the products of a stage that are not written yet, and tell of those that cannot be."""
@@ -268,7 +269,7 @@ def _export(
     from cinefeat.pipeline.run import default_jobs
     from cinefeat.pipeline.store import remove_stale_temporaries
 
-    part, n_jobs = parse_shard(shard), jobs or default_jobs()
+    part, n_jobs = choose_shard(shard, shards), jobs or default_jobs()
     clips = _clips(store=store, jobs=n_jobs, **options)
     _, (fold,) = choose_folds(recipe, clips, None, stage)
     node = plan(recipe, store, clips, fold)[stage]
@@ -300,6 +301,7 @@ def _import(
     store: Path,
     jobs: int | None,
     shard: str | None,
+    shards: int | None,
     **options: Any,
 ) -> int:
     """Run a stage that reads files of another program instead of computing."""
@@ -308,7 +310,7 @@ def _import(
     for folder in sources.values():
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder")
-    part, n_jobs = parse_shard(shard), jobs or default_jobs()
+    part, n_jobs = choose_shard(shard, shards), jobs or default_jobs()
     clips = refresh(_clips(store=store, jobs=n_jobs, **options))
     chosen = _upstream(recipe, stage)
     _, every = choose_folds(chosen, clips, None, stage)

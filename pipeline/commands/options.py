@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.job_arrays import array_variables, shard_of_task
 from cinefeat.pipeline.limits import CLIP_SECONDS, Limits, default_limits
 from cinefeat.pipeline.manifest import Clip, read_manifest, write_manifest
 from cinefeat.pipeline.plan import stages_of
@@ -50,6 +51,11 @@ _PROTOCOL = (
 _WORKERS = (
     click.option("--shard", help="I/N: only the clips of shard I of N (I from 0 to N-1)."),
     click.option(
+        "--shards",
+        type=click.IntRange(min=1),
+        help="N: in a job array (Slurm, PBS, SGE, LSF, AWS Batch), the task's shard of N.",
+    ),
+    click.option(
         "--jobs", type=click.IntRange(min=1), help="Worker processes. Default: one per processor."
     ),
 )
@@ -73,6 +79,14 @@ _LIMITS = (
         "of the machine's, or of the job's.",
     ),
 )
+_TIME = (
+    click.option(
+        "--time-budget",
+        metavar="TIME",
+        help="End cleanly, with status 75, before so much time has passed: seconds, 90m, 8h or "
+        "1-12:00:00. Default: no limit.",
+    ),
+)
 
 
 def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,8 +100,8 @@ def clip_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def compute_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how much to compute, with what, and what a clip may cost."""
-    return _decorated(command, _WORKERS + _DEVICE + _LIMITS)
+    """Add the options that say how much to compute, with what, how long, and a clip's limits."""
+    return _decorated(command, _WORKERS + _DEVICE + _TIME + _LIMITS)
 
 
 def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -101,9 +115,15 @@ def _decorated(command: Callable[..., Any], options: tuple[Any, ...]) -> Callabl
     return command
 
 
-def parse_shard(text: str | None) -> tuple[int, int] | None:
-    """Read ``I/N`` into (I, N)."""
+def choose_shard(text: str | None, count: int | None) -> tuple[int, int] | None:
+    """Return (I, N) of the options --shard ``I/N`` and --shards ``N``; None means all clips."""
+    if text is not None and count is not None:
+        raise InputError("give --shard I/N, or --shards N in a job array, not both")
+    if count is not None:
+        return shard_of_task(count), count
     if text is None:
+        for scheduler, name, _ in array_variables():
+            _log.warning("%s of %s is set, but not --shards: doing all clips", name, scheduler)
         return None
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if not match or int(match[1]) >= int(match[2]):

@@ -10,14 +10,15 @@ from cinefeat.pipeline.commands.options import (
     STAGE_NAMES,
     choose_folds,
     choose_limits,
+    choose_shard,
     compute_options,
     load_clips,
     parse_device,
-    parse_shard,
     refresh,
     shared_options,
 )
 from cinefeat.pipeline.recipe import load_recipe
+from cinefeat.pipeline.stopping import parse_duration, stop_on_signals
 
 
 @click.command()
@@ -48,9 +49,14 @@ def stage(name: str, recipe: str, **options: Any) -> int:
 
     STAGE is one of flow, describe, fit, encode, train, evaluate.
 
+    In a job array, --shards 16 takes the shard from the scheduler's variable: the index from 0 of
+    Slurm, PBS and AWS Batch, the index from 1 of SGE and LSF. The number of shards is always given:
+    an array of some tasks, submitted again, does just their clips.
+
     \b
-    Example:
+    Examples:
       cinefeat stage flow dt-bow --manifest clips.csv --store store --shard 3/16
+      cinefeat stage flow dt-bow --manifest clips.csv --store store --shards 16
     """
     return _execute(recipe, only=name, as_json=False, **options)
 
@@ -64,18 +70,20 @@ def _execute(
     manifest: Path | None,
     protocol: str | None,
     shard: str | None,
+    shards: int | None,
     jobs: int | None,
     device: str,
     clip_seconds: float,
     clip_gb: float | None,
+    time_budget: str | None,
     only: str | None,
     as_json: bool,
 ) -> int:
     from cinefeat.pipeline.run import Request, default_jobs
     from cinefeat.pipeline.run import run as run_stages
 
-    recipe, part, place = load_recipe(name), parse_shard(shard), parse_device(device)
-    n_jobs = jobs or default_jobs()
+    recipe, part, place = load_recipe(name), choose_shard(shard, shards), parse_device(device)
+    n_jobs, budget = jobs or default_jobs(), parse_duration(time_budget)
     clips = load_clips(videos, group_pattern, manifest, store, n_jobs)
     clips = refresh(clips)
     chosen, every = choose_folds(recipe, clips, protocol, only)
@@ -83,7 +91,8 @@ def _execute(
     used = tuple(clip for clip in clips if clip.id in judged)
     limits = choose_limits(clip_seconds, clip_gb)
     request = Request(recipe, used, store, every, part, n_jobs, place, only, limits=limits)
-    summary = run_stages(request)
+    with stop_on_signals(budget) as stop:
+        summary = run_stages(request, stop)
     _say_what_was_made(summary.made, summary.seconds)
     if "evaluate" in summary.made:
         _report(request, chosen, summary, as_json)

@@ -52,6 +52,17 @@ def die_once(path: str) -> str:
     return "first"
 
 
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def signal_itself(numbers: list[int]) -> str:
+    for number in numbers:
+        os.kill(os.getpid(), number)
+    return "alive"
+
+
 def environment(name: str) -> str | None:
     return os.environ.get(name)
 
