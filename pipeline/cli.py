@@ -22,6 +22,7 @@ OK, SOME_CLIPS_FAILED, BAD_INPUT, PROGRAM_ERROR, REQUEUE, INTERRUPTED = 0, 1, 2,
 COMMANDS = {
     "run": ("run", "Do everything that a recipe says, and report the accuracy."),
     "scan": ("scan", "Write the manifest of a folder of videos."),
+    "fit-network": ("fit_network", "Train the networks of a recipe, on one or several GPUs."),
     "stage": ("run", "Run one stage of a recipe alone."),
     "embed": ("embed", "Compute network features, and name the classes that are seen."),
     "show-activations": ("activations", "Picture what maps of a network respond to in a video."),

@@ -66,15 +66,16 @@ def write_model(
         Where the training clips come from; kept for the reader.
     """
     learned = [stage for stage in stages_of(recipe) if stage.reads == "train"]
-    classifier = nodes["train"].product(nodes["train"].stage.product)
+    judge = nodes["train" if recipe.train is not None else "network"]
+    classes = read_arrays(judge.product(judge.parts()[0]), ["classes_"])["classes_"]
     attrs = {
         "kind": KIND,
         "recipe": to_toml(recipe),
         "protocol": protocol,
         "fold": fold,
-        "classes": read_arrays(classifier, ["classes_"])["classes_"].tolist(),
+        "classes": classes.tolist(),
         "learned": {stage.name: nodes[stage.name].identity for stage in learned},
-        "n_clips": len(nodes["train"].clips),
+        "n_clips": len(judge.clips),
         "versions": versions(),
     }
     with ProductWriter(path, attrs) as model:

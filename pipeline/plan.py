@@ -20,9 +20,10 @@ from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.manifest import Clip
 from cinefeat.pipeline.protocol import Fold
 from cinefeat.pipeline.recipe import canonical
-from cinefeat.pipeline.settings import Recipe, WeightFile
+from cinefeat.pipeline.settings import Recipe
 from cinefeat.pipeline.stages import STAGES, Job, Stage, product_path
 from cinefeat.pipeline.store import write_text
+from cinefeat.pipeline.table import WeightFile
 
 DIGEST_LETTERS = 12
 _FAILED = ".failed.json"
@@ -83,7 +84,13 @@ class Progress:
 def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
     """Return the stages that a recipe uses, in data-flow order."""
     used = (stage for stage in STAGES if getattr(recipe, stage.name) is not None)
-    return tuple(stage for stage in used if stage.name != "evaluate" or recipe.train is not None)
+    return tuple(stage for stage in used if stage.name != "evaluate" or classifies(recipe))
+
+
+def classifies(recipe: Recipe) -> bool:
+    """Say whether a recipe learns to give scores of classes."""
+    network = recipe.network
+    return recipe.train is not None or (network is not None and network.classifies)
 
 
 def plan(

@@ -14,6 +14,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.network_settings import NetworkSettings
 from cinefeat.pipeline.settings import (
     DescribeSettings,
     EncodeSettings,
@@ -111,6 +112,7 @@ def _explain(problem: Any) -> str:
 
 _UNIONS: tuple[Any, ...] = (
     FlowSettings, DescribeSettings, FitSettings, EncodeSettings, TrainSettings,
+    NetworkSettings,
 )  # fmt: skip
 
 

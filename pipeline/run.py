@@ -16,7 +16,7 @@ from cinefeat.pipeline.progress import track
 from cinefeat.pipeline.protocol import Fold
 from cinefeat.pipeline.recipe import to_toml
 from cinefeat.pipeline.settings import Recipe
-from cinefeat.pipeline.stages import Job, Stage
+from cinefeat.pipeline.stages import CHECKPOINT, Job, Stage
 from cinefeat.pipeline.stopping import Stop, Stopped
 from cinefeat.pipeline.store import (
     ProductWriter,
@@ -269,7 +269,8 @@ def make_product(job: Job) -> None:
     with ProductWriter(job.target, job.attrs) as product:
         run_stage(job, product)
         product.set_attrs({"cpu_seconds": time.process_time() - started})
-    job.target.with_name(f"{job.target.stem}.failed.json").unlink(missing_ok=True)
+    for ending in (".failed.json", CHECKPOINT):
+        job.target.with_name(f"{job.target.stem}{ending}").unlink(missing_ok=True)
 
 
 def _function(stage: str) -> str:

@@ -3,11 +3,12 @@
 Every number that changes a result is here, with its range and, where it is one, the paper's value.
 """
 
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_serializer, model_validator
 
-from cinefeat.pipeline.table import Settings
+from cinefeat.pipeline.network_settings import NetworkSettings as TrainedNetworkSettings
+from cinefeat.pipeline.table import Settings, WeightFile
 from cinefeat.pipeline.train_settings import TrainSettings
 
 Channel = Literal["trajectory", "hog", "hof", "mbhx", "mbhy", "cuboid"]
@@ -23,14 +24,6 @@ HAVE_MIRROR_IMAGES = ("dense-trajectories", "imported-idt")
 
 Bound = Annotated[float, Field(gt=0, le=1000)]
 Origin = Annotated[str, Field(min_length=1, description="what the imported files were made with")]
-
-
-class WeightFile(NamedTuple):
-    """Weights that a table names: for what, which, and where they come from."""
-
-    group: str
-    weights: str
-    origin: str
 
 
 class TVL1Settings(Settings):
@@ -264,6 +257,15 @@ class NetworkSettings(Settings):
     origin: str = Field(
         default="", description="where the weights come from, told when they are not there"
     )
+    window: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="frames of this network's windows; embed.window by default"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_a_window_of_its_own(self, serialise: Any) -> dict[str, Any]:
+        # products made before there was the key keep their digest
+        table: dict[str, Any] = serialise(self)
+        return {key: value for key, value in table.items() if key != "window" or value is not None}
 
     @property
     def group(self) -> str:
@@ -325,7 +327,15 @@ class PoolSettings(Settings):
 
 
 class EvaluateSettings(Settings):
-    """Scores of the test clips; there is nothing to set."""
+    """Scores of the test clips."""
+
+    network_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.5,
+        description="of [network]'s scores in the mean with [train]'s, where a recipe has both",
+    )
+    norm: Literal["l2", "raw"] = Field(
+        default="l2", description="of each clip's scores before that mean"
+    )
 
 
 # table -> the table without which it means nothing
@@ -347,6 +357,7 @@ class Recipe(Settings):
     encode: EncodeSettings | None = None
     pool: PoolSettings | None = None
     train: TrainSettings | None = None
+    network: TrainedNetworkSettings | None = None
     evaluate: EvaluateSettings = EvaluateSettings()
 
     @field_validator("flow", mode="before")

@@ -1,6 +1,16 @@
 """What all tables of a recipe have in common."""
 
+from typing import NamedTuple
+
 from pydantic import BaseModel, ConfigDict
+
+
+class WeightFile(NamedTuple):
+    """Weights that a table names: for what, which, and where they come from."""
+
+    group: str
+    weights: str
+    origin: str
 
 
 class Settings(BaseModel):

@@ -58,14 +58,16 @@ def export_model(
       cinefeat export-model idt-fv --store store --protocol all -o actions.h5
     """
     from cinefeat.pipeline.models import write_model
-    from cinefeat.pipeline.plan import plan
+    from cinefeat.pipeline.plan import classifies, plan
     from cinefeat.pipeline.predicting import run_before_evaluation
     from cinefeat.pipeline.protocol import Fold
     from cinefeat.pipeline.run import Request, default_jobs
 
     chosen = load_recipe(recipe)
-    if chosen.train is None:
-        raise InputError(f"recipe {chosen.name} has no table [train]: it learns no classifier")
+    if not classifies(chosen):
+        raise InputError(
+            f"recipe {chosen.name} has no table [train] or [network] that learns to classify"
+        )
     if videos is None and manifest is None:
         manifest = store / "manifest.csv"
     n_jobs = jobs or default_jobs()

@@ -47,7 +47,7 @@ def run(recipe: str, as_json: bool, **options: Any) -> int:
 def stage(name: str, recipe: str, **options: Any) -> int:
     """Run STAGE of RECIPE alone: the batch form, for job arrays.
 
-    STAGE is one of flow, describe, fit, encode, train, evaluate.
+    STAGE is one of flow, describe, embed, fit, encode, train, network, evaluate.
 
     In a job array, --shards 16 takes the shard from the scheduler's variable: the index from 0 of
     Slurm, PBS and AWS Batch, the index from 1 of SGE and LSF. The number of shards is always given:

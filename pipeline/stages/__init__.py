@@ -98,6 +98,9 @@ def product_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.h5"
 
 
+CHECKPOINT = ".checkpoint.safetensors"
+"""Ending of the file beside a product that a stopped training goes on from."""
+
 _HERE = "cinefeat.pipeline.stages"
 
 STAGES = (
@@ -109,9 +112,18 @@ STAGES = (
     Stage("pool", "clip", ("embed",), 1, f"{_HERE}.pool:run"),
     Stage("train", "corpus", ("encode", "pool"), 1, f"{_HERE}.train:run", "train", "model"),
     Stage(
+        "network",
+        "corpus",
+        ("flow", "embed"),
+        1,
+        f"{_HERE}.network:run",
+        "train",
+        parts="stream_names",
+    ),
+    Stage(
         "evaluate",
         "corpus",
-        ("encode", "pool", "train"),
+        ("flow", "embed", "encode", "pool", "train", "network"),
         1,
         f"{_HERE}.evaluate:run",
         "test",

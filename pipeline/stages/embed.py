@@ -47,7 +47,7 @@ def _embed(
 ) -> None:
     network = load_cached(entry.network, entry.weights, job.device, settings.whole_frame)
     n_steps = count_frames(job) - network.spec.is_flow
-    length = settings.window or network.spec.window
+    length = entry.window or settings.window or network.spec.window
     policy = settings.short_clips or network.spec.short_clips
     if n_steps < 1 or (n_steps < length and policy == "error"):
         raise ClipError(f"{n_steps} frames; {entry.network} needs {length} (short_clips = 'error')")

@@ -1,0 +1,98 @@
+"""The models of the table [network]: how each is built, what it reads, and its loss.
+
+A model either reads stored arrays of the embed stage (`spec` is None): its inputs are float32
+(N, T, D) features or (N, T, C, H, W) maps, T being the steps of the recipe, the first dimension of a
+map's own time averaged. Or it reads pixels: normalised windows (N, K, *spec.shape) of frames or flow,
+K being the segments of the recipe; then what is built maps single windows (M, *spec.shape) to scores,
+and `SegmentConsensus` makes scores of videos of them, unless the model `takes_segments` itself.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from cinefeat.classifiers.consensus import SegmentConsensus, classification_loss
+from cinefeat.classifiers.recurrent import LRCN
+from cinefeat.classifiers.training import Loss
+from cinefeat.extractors.spec import InputSpec
+from cinefeat.pipeline.network_settings import (
+    ConsensusSettings,
+    LRCNSettings,
+    PixelSettings,
+    StreamSettings,
+    TrainedSettings,
+)
+
+Shapes = Sequence[tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model of the table.
+
+    Parameters
+    ----------
+    build : callable
+        ``build(settings, stream, shapes, n_classes)`` gives the network with random weights, or
+        those that the stream names. `shapes` are those of one sample's inputs, without N.
+    spec : callable or None
+        ``spec(settings, stream)`` says what windows of pixels are like; None for stored arrays.
+    loss : callable
+        As `fit_network` takes it.
+    prepare : callable or None
+        ``prepare(network, batches)`` sees some batches of training samples before training begins.
+    takes_segments : bool
+        Whether a network of pixels takes (N, K, ...) rather than single windows.
+    rate_of : callable or None
+        ``rate_of(settings, name)`` is the factor of a parameter's learning rate; 0 fixes it.
+    """
+
+    build: Callable[[Any, StreamSettings, Shapes, int], nn.Module]
+    spec: Callable[[Any, StreamSettings], InputSpec] | None = None
+    loss: Loss = classification_loss
+    prepare: Callable[[Any, Sequence[dict[str, Tensor]]], None] | None = None
+    takes_segments: bool = False
+    rate_of: Callable[[Any, str], float] | None = None
+
+
+def _lrcn(settings: LRCNSettings, _: StreamSettings, shapes: Shapes, n_classes: int) -> nn.Module:
+    return LRCN(
+        shapes[0][-1], n_classes, settings.n_units, settings.width, dropout=settings.dropout
+    )
+
+
+def _consensus(
+    settings: ConsensusSettings, _: StreamSettings, shapes: Shapes, n_classes: int
+) -> nn.Module:
+    scores = nn.Sequential(nn.Dropout(settings.dropout), nn.Linear(shapes[0][-1], n_classes))
+    return SegmentConsensus(scores, settings.consensus, settings.steps)
+
+
+MODELS: dict[str, ModelEntry] = {
+    "lrcn": ModelEntry(_lrcn),
+    "segment-consensus": ModelEntry(_consensus),
+}
+
+
+def build_model(settings: Any, stream: StreamSettings, shapes: Shapes, n_classes: int) -> nn.Module:
+    """Build the network of a stream, with the consensus over the windows of a video."""
+    entry = MODELS[settings.model]
+    network = entry.build(settings, stream, shapes, n_classes)
+    if entry.spec is None or entry.takes_segments:
+        return network
+    return SegmentConsensus(network, settings.consensus, settings.segments)
+
+
+def spec_of(settings: TrainedSettings, stream: StreamSettings) -> InputSpec | None:
+    """Return what the windows of a stream of pixels are like, None for stored arrays."""
+    spec = MODELS[settings.model].spec  # type: ignore[attr-defined]
+    if spec is None:
+        return None
+    found = spec(settings, stream)
+    if isinstance(settings, PixelSettings) and settings.whole_frame:
+        from cinefeat.extractors import change_spec
+
+        return change_spec(found, {"resize": [found.crop, found.crop]})
+    return found

@@ -1,0 +1,131 @@
+"""The kinds of the table [network]: one for each model that is trained here."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from cinefeat.pipeline.table import Settings, WeightFile
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+PIXELS = ("frames", "flow", "warped_flow")
+
+
+class StreamSettings(Settings):
+    """One network that is trained: what it reads, and what its scores count."""
+
+    name: str = Field(pattern=r"^[\w-]+$", description="of its product")
+    inputs: tuple[str, ...] = Field(
+        min_length=1,
+        description="arrays of the embed stage, as i3d-rgb/features; or frames, flow, warped_flow",
+    )
+    weight: Positive = Field(default=1.0, description="of its scores in the mean of the streams")
+    weights: str = Field(default="", description="weights that a fine-tuned network begins with")
+    origin: str = Field(
+        default="", description="where the weights come from, told when they are not there"
+    )
+
+
+class TrainedSettings(Settings):
+    """What all trained networks have in common: streams, width, and how they are trained."""
+
+    classifies: ClassVar[bool] = True
+
+    streams: tuple[StreamSettings, ...] = Field(min_length=1)
+    width: Annotated[float, Field(gt=0, le=4)] = Field(
+        default=1.0, description="factor of all layers; 1 is the paper's"
+    )
+    scores: Literal["softmax", "logits"] = Field(
+        default="softmax", description="what is averaged over steps, windows and streams"
+    )
+    n_epochs: Count
+    batch_size: Count = 32
+    optimiser: Literal["sgd", "adam", "adadelta"] = "sgd"
+    learning_rate: Positive = 1e-3
+    momentum: Share = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    milestones: tuple[Count, ...] = Field(
+        default=(), description="epochs from which on the rate is a tenth of what it was"
+    )
+    clip_norm: Positive | None = Field(
+        default=None, description="gradients of greater norm are scaled down to it"
+    )
+    validation: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.0, description="share of the training clips, whole groups, that says when to stop"
+    )
+    patience: Count | None = Field(
+        default=None, description="epochs without a lower validation loss before training ends"
+    )
+    mixed_precision: bool = Field(default=False, description="bfloat16 products, for GPUs")
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def stream_names(self) -> tuple[str, ...]:
+        """Names of the stage's products."""
+        return tuple(stream.name for stream in self.streams)
+
+    @property
+    def reads_groups(self) -> bool:
+        """Whether the validation part is cut by the clips' groups."""
+        return self.validation > 0
+
+    @property
+    def weight_files(self) -> tuple[WeightFile, ...]:
+        """The weights that fine-tuned networks begin with."""
+        return tuple(
+            WeightFile(stream.name, stream.weights, stream.origin)
+            for stream in self.streams
+            if stream.weights
+        )
+
+
+class _Head(TrainedSettings):
+    """A network on stored features or maps."""
+
+    steps: Count = Field(
+        default=25, description="rows of a clip that it sees: one from each of as many equal parts"
+    )
+
+
+class PixelSettings(TrainedSettings):
+    """A network on windows of decoded frames or of stored flow."""
+
+    segments: Count = Field(
+        default=1, description="windows of a clip in a training sample, one from each equal part"
+    )
+    consensus: Literal["none", "average", "max", "weighted"] = Field(
+        default="average", description="of the scores of the windows of a sample"
+    )
+    test_windows: Count = Field(default=5, description="windows of a clip, evenly spaced, at test")
+    test_crops: Literal[1, 10] = 1
+    whole_frame: bool = Field(
+        default=False, description="squeeze the whole frame into the network's square at test"
+    )
+    scale: tuple[Positive, ...] = Field(
+        default=(1.0, 0.875, 0.75, 0.66),
+        min_length=1,
+        description="sides of the random training crops, as shares of the frame's short side",
+    )
+    flip: bool = Field(default=True, description="mirror half of the training samples")
+
+
+class LRCNSettings(_Head):
+    """LSTM over features of frames (Donahue et al. 2015)."""
+
+    model: Literal["lrcn"]
+    n_units: Count = Field(default=256, description="256 in the paper, which also tries 1024")
+    dropout: tuple[Share, Share] = Field(
+        default=(0.9, 0.5), description="of the features, and of the hidden states"
+    )
+
+
+class ConsensusSettings(_Head):
+    """Consensus of the scores of segments (Wang et al. 2016), on stored features."""
+
+    model: Literal["segment-consensus"]
+    consensus: Literal["average", "max", "weighted"] = "average"
+    dropout: Share = Field(default=0.8, description="0.8 for frames, 0.7 for flow in the paper")
+
+
+NetworkSettings = Annotated[LRCNSettings | ConsensusSettings, Field(discriminator="model")]
