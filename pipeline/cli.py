@@ -1,8 +1,8 @@
 """The command line: a table of commands, each imported only when it is used.
 
-Exit status: 0 done; 1 some clips failed, and the rest is done; 2 bad input, nothing was done;
-70 an error of the program; 75 stopped early, by SIGTERM, SIGUSR1 or --time-budget: queue it again;
-130 interrupted.
+Exit status: 0 done; 1 some clips failed, and the rest is done; 2 bad input, or a disk that is full
+or refuses; 70 an error of the program; 75 stopped early, by SIGTERM, SIGUSR1 or --time-budget:
+queue it again; 130 interrupted. Nothing is half-written in any case.
 """
 
 import importlib
@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from cinefeat.pipeline.disk import explain
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.stopping import Stopped
 
@@ -95,6 +96,13 @@ def _status(arguments: list[str] | None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("cinefeat: interrupted; run the same line again to go on", err=True)
         return INTERRUPTED
+    except OSError as error:
+        sentence = explain(error)
+        if not sentence:
+            traceback.print_exc()
+            return PROGRAM_ERROR
+        click.echo(f"cinefeat: {sentence}", err=True)
+        return BAD_INPUT
     except Exception:  # noqa: BLE001 - shown whole: an error of the program, not of the user
         traceback.print_exc()
         return PROGRAM_ERROR

@@ -20,6 +20,7 @@ from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cinefeat.pipeline.disk import explain
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.store import temporary_name
 
@@ -175,7 +176,8 @@ def write_manifest(path: Path | str, clips: Iterable[Clip]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, content)
     except OSError as error:
-        raise InputError(f"cannot write the manifest {path}: {error.strerror}") from error
+        reason = explain(error, path) or f"cannot write the manifest {path}: {error.strerror}"
+        raise InputError(reason) from error
 
 
 @contextmanager

@@ -139,9 +139,9 @@ def write_folder(
     folder: Path, figures: dict[str, Any], evaluation: Evaluation, texts: Mapping[str, str]
 ) -> Path:
     """Write figures, predictions, confusion and further texts into a folder, whole or not at all."""
+    remove_stale_temporaries(folder.parent, below=False)
     if folder.exists():
         return folder
-    remove_stale_temporaries(folder.parent, below=False)
     temporary = temporary_name(folder)
     temporary.mkdir(parents=True)
     try:

@@ -15,6 +15,7 @@ from cinefeat.pipeline.plan import Node, plan, stages_of
 from cinefeat.pipeline.progress import track
 from cinefeat.pipeline.protocol import Fold
 from cinefeat.pipeline.recipe import to_toml
+from cinefeat.pipeline.renaming import require_renaming
 from cinefeat.pipeline.settings import Recipe
 from cinefeat.pipeline.stages import CHECKPOINT, Job, Stage
 from cinefeat.pipeline.stopping import Stop, Stopped
@@ -109,6 +110,7 @@ def run(request: Request, stop: Stop | None = None) -> Summary:
             for stage in _selected(request):
                 started = time.monotonic()
                 summary.made[stage.name] = 0
+                remove_stale_temporaries(request.store / stage.name)
                 for node in nodes_of(request, stage.name):
                     _run_node(request, node, pool, summary)
                 summary.seconds[stage.name] = time.monotonic() - started
@@ -148,10 +150,10 @@ def nodes_of(request: Request, stage: str) -> list[Node]:
 
 
 def _run_node(request: Request, node: Node, pool: WorkerPool, summary: Summary) -> None:
-    remove_stale_temporaries(node.folder)
     wanted = _wanted(request, node)
     _require_inputs(node, wanted)
     if wanted:
+        require_renaming(request.store)
         write_text(node.folder / "recipe.toml", to_toml(_upstream(request.recipe, node)))
     by_id = {clip.id: clip for clip in node.clips}
     unreadable = [part for part in wanted if part in by_id and by_id[part].status == "unreadable"]
@@ -170,7 +172,8 @@ def _run_node(request: Request, node: Node, pool: WorkerPool, summary: Summary) 
     try:
         for outcome in track(pool.run(tasks), len(tasks), node.stage.name):
             _settle(node, outcome, by_id, summary)
-    except Stopped:
+    except BaseException:
+        pool.abandon()
         remove_stale_temporaries(node.folder)
         raise
 

@@ -21,6 +21,7 @@ from typing import Any, Self
 import h5py
 import numpy as np
 
+from cinefeat.pipeline.disk import DiskFile, explained
 from cinefeat.pipeline.errors import InputError
 
 SCHEMA = 1
@@ -52,13 +53,14 @@ class ProductWriter:
         self._attrs = attrs
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = h5py.File(self._temporary, "w")
+        with explained(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._disk = DiskFile(self._temporary, self.path)
+        self._file = h5py.File(self._disk, "w")
         try:
             self.set_attrs({"schema": SCHEMA, **self._attrs})
-        except BaseException:
-            self._file.close()
-            self._temporary.unlink()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
             raise
         return self
 
@@ -70,9 +72,11 @@ class ProductWriter:
     ) -> None:
         try:
             self._file.close()
+            self._disk.close()
             if kind is None:
-                _flush_to_disk(self._temporary)
-                os.replace(self._temporary, self.path)
+                self._disk.check()
+                with explained(self.path):
+                    os.replace(self._temporary, self.path)
         finally:
             self._temporary.unlink(missing_ok=True)
 
@@ -91,8 +95,9 @@ class ProductWriter:
         _require_finite(name, array)
         if array.dtype.kind == "U":
             self._file.create_dataset(name, data=array.astype(h5py.string_dtype()))
-            return
-        self._file.create_dataset(name, data=array, **_filters(array.size if compress else 0))
+        else:
+            self._file.create_dataset(name, data=array, **_filters(array.size if compress else 0))
+        self._disk.check()
 
     def append(self, name: str, rows: np.ndarray, *, compress: bool = False) -> None:
         """Append rows along the first axis; the first call fixes dtype and row shape.
@@ -115,6 +120,7 @@ class ProductWriter:
         start = len(dataset)
         dataset.resize(start + len(rows), axis=0)
         dataset[start:] = rows
+        self._disk.check()
 
 
 def write_product(path: Path, arrays: Mapping[str, np.ndarray], attrs: Mapping[str, Any]) -> None:
@@ -193,13 +199,14 @@ def write_text(path: Path, text: str) -> None:
     """Write a small text file atomically; a file that holds the same text is left alone."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_name(path)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -295,12 +302,6 @@ def _is_alive(process: str) -> bool:
     except PermissionError:
         pass  # another user's
     return _process(int(number)) in (process, f"{number}-0")  # the start is not shown everywhere
-
-
-def _flush_to_disk(path: Path) -> None:
-    # a rename may reach the disk before the data it names: after a power cut the file would be empty
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _require_finite(name: str, array: np.ndarray) -> None:

@@ -21,6 +21,7 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
+from cinefeat.pipeline.disk import explain
 from cinefeat.pipeline.errors import ClipError, InputError
 from cinefeat.pipeline.limits import NO_LIMITS, Limits
 from cinefeat.pipeline.stopping import Stop, Stopped
@@ -88,6 +89,12 @@ class WorkerPool:
         for worker in self._workers:
             worker.stop(at_once=kind is not None)
 
+    def abandon(self) -> None:
+        """Kill all workers, whatever they are at."""
+        for worker in self._workers:
+            worker.stop(at_once=True)
+        self._workers = []
+
     def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         """Yield one outcome per task, in the order in which they finish.
 
@@ -109,7 +116,7 @@ class WorkerPool:
                 worker.give(waiting.pop())
             busy = [worker for worker in self._workers if worker.task]
             if self._stop.is_overdue or (self._stop.reason and not busy):
-                self._abandon()
+                self.abandon()
                 raise Stopped(f"{self._stop.reason}; {len(waiting) + len(busy)} tasks are left")
             wait([handle for worker in busy for handle in worker.handles], _POLL_SECONDS)
             for worker in busy:
@@ -120,12 +127,6 @@ class WorkerPool:
                 elif outcome:
                     yield outcome
             self._workers = [worker for worker in self._workers if worker.is_alive]
-
-    def _abandon(self) -> None:
-        """Kill all workers, whatever they are at."""
-        for worker in self._workers:
-            worker.stop(at_once=True)
-        self._workers = []
 
     def _idle_worker(self) -> "_Worker | None":
         for worker in self._workers:
@@ -225,6 +226,9 @@ def _serve(pipe: Connection) -> None:
             answer = ("clip", str(error))
         except InputError as error:
             answer = ("input", str(error))
+        except OSError as error:
+            sentence = explain(error)
+            answer = ("input", sentence) if sentence else ("error", traceback.format_exc())
         except Exception:  # noqa: BLE001 - told to the parent, which stops the run with it
             answer = ("error", traceback.format_exc())
         try:
