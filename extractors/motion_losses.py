@@ -148,9 +148,10 @@ def motion_losses(
 
     Notes
     -----
-    A level's frames are means over the pixels that they stand for, then locally normalised over the
-    channels, ``x / (1 + s / 9) ** 0.7`` with s the sum of squares. The paper's figures for this
-    normalisation are those of its released network.
+    A level's frames are averaged with weights that fall linearly from each of its pixels to the
+    next (a box would leave steps that no interpolation can move by parts of a pixel), then locally
+    normalised over the channels, ``x / (1 + s / 9) ** 0.7`` with s the sum of squares. The paper's
+    figures for this normalisation are those of its released network.
     """
     terms: dict[str, list[Tensor]] = {"photometric": [], "smoothness": [], "ssim": []}
     for i, flow in enumerate(flows):
@@ -185,7 +186,9 @@ def _pairs(frames: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
     """Return first and next frame of every pair, (N pairs, 3, h, w), at the size of a level."""
     n_samples = len(frames)
     every = frames.reshape(-1, 3, *frames.shape[-2:])
-    small = F.adaptive_avg_pool2d(every, (size[0], size[1]))
+    small = F.interpolate(
+        every, (size[0], size[1]), mode="bilinear", align_corners=False, antialias=True
+    )
     squares = (small * small).sum(dim=1, keepdim=True)  # the window covers all three channels
     normed = small / (1 + squares / _NORM_WINDOW) ** _NORM_BETA
     stacks = normed.reshape(n_samples, -1, *normed.shape[1:])

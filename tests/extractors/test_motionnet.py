@@ -1,8 +1,11 @@
 """MotionNet and the stream stacked on it: sizes, parameters, scales, and that they learn."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from cinefeat.extractors.motion_losses import motion_losses
 from cinefeat.extractors.motionnet import (
@@ -16,6 +19,8 @@ from cinefeat.extractors.motionnet import (
     in_pixels,
     motionnet,
 )
+from cinefeat.extractors.networks import load_plain
+from cinefeat.extractors.weights import WeightRecord, weight_bytes
 
 # facts sheet: name -> inputs, outputs, kernel, has a bias; in the order of the network
 LAYERS = {
@@ -136,3 +141,52 @@ def test_sides_that_cannot_be_halved_five_times_are_refused(size: tuple[int, int
 def test_impossible_sizes_are_refused(n_frames: int, width: float) -> None:
     with pytest.raises(ValueError, match="n_frames"):
         MotionNet(n_frames, width)
+
+
+def _clips(n: int, n_frames: int, size: int) -> Tensor:
+    """Frames of blurred noise, each clip moving by whole pixels in its own direction."""
+    torch.manual_seed(1)
+    still = F.avg_pool2d(torch.rand(n, 3, size + 4, size + 4), 5, 1)
+    still = (still - still.mean()) / (4 * still.std())
+    steps = [(k % 5 - 2, k % 3 - 1) for k in range(n)]
+    clips = [
+        torch.cat([one.roll((t * y, t * x), (1, 2)) for t in range(n_frames)])
+        for one, (x, y) in zip(still, steps, strict=True)
+    ]
+    return torch.stack(clips)
+
+
+def test_ten_clips_are_learned_by_heart_through_their_flow() -> None:
+    clips, labels = _clips(10, 3, 32), torch.arange(10) % 5
+    torch.manual_seed(0)
+    network = hidden_two_stream(3, 5, 0.1, size=32, dropout=(0.0, 0.0))
+    for part in network[1:].modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(120):
+        flows, scores = flows_and_scores(network, clips)
+        error = F.cross_entropy(scores, labels)
+        if error < 0.1:
+            break
+        optimiser.zero_grad()
+        (error + 0.01 * motion_losses(flows, clips)["loss"]).backward()
+        optimiser.step()
+    with torch.no_grad():
+        assert torch.equal(network.eval()(clips).argmax(1), labels)
+
+
+@pytest.mark.parametrize("name", ["motionnet", "hidden-temporal"])
+def test_a_stored_network_is_the_same_network(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    options = {"n_frames": 3, "width": 0.05}
+    if name == "hidden-temporal":
+        options |= {"n_classes": 4, "size": 64}
+    network = (motionnet if name == "motionnet" else hidden_two_stream)(**options).eval()
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(weight_bytes(network.state_dict(), WeightRecord(name, options=options)))
+    loaded, _, _ = load_plain(name, path)
+    frames = torch.rand(1, 9, 64, 64)
+    stored = loaded.state_dict()
+    assert all(torch.equal(stored[n], tensor) for n, tensor in network.state_dict().items())
+    assert torch.allclose(loaded.eval()(frames), network(frames), atol=1e-6)
