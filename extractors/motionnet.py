@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cinefeat.extractors.layers import named_chain, scaled
+from cinefeat.extractors.layers import draw_he_weights, named_chain, scaled
 from cinefeat.extractors.two_stream import vgg16
 
 N_FRAMES: Final = 11
@@ -211,6 +211,7 @@ def hidden_two_stream(
         to scores (N, n_classes); fc7 has ``4096 width`` components.
     """
     stream = vgg16(2 * (n_frames - 1), n_classes, dropout, width=width, size=size)
+    draw_he_weights(stream)
     codes = FlowCodes(MotionNet(n_frames, width))
     return named_chain({"codes": codes, **dict(stream.named_children())})
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from cinefeat.extractors.motion_losses import motion_losses
 from cinefeat.extractors.motionnet import (
@@ -160,9 +160,6 @@ def test_ten_clips_are_learned_by_heart_through_their_flow() -> None:
     clips, labels = _clips(10, 3, 32), torch.arange(10) % 5
     torch.manual_seed(0)
     network = hidden_two_stream(3, 5, 0.1, size=32, dropout=(0.0, 0.0))
-    for part in network[1:].modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
     for _ in range(120):
         flows, scores = flows_and_scores(network, clips)
