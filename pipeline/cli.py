@@ -31,6 +31,7 @@ COMMANDS = {
     "export-model": ("predict", "Pack what a recipe has learned into one file."),
     "predict": ("predict", "Label new videos by an exported model."),
     "fuse": ("fuse", "Fuse the scores of several systems, and compare them."),
+    "submit": ("submit", "Compute all stages as job arrays of a Slurm cluster."),
     "status": ("status", "Show what is done, failed and missing."),
     "recipes": ("recipes", "List the shipped recipes, or print one."),
     "describe": ("inspect", "Say in words what is in an HDF5 file."),

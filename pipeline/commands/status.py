@@ -8,12 +8,17 @@ import click
 
 from cinefeat.pipeline.commands.options import choose_folds, load_clips, shared_options
 from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.job_arrays import ranges
 from cinefeat.pipeline.recipe import load_recipe
 
 
 @click.command()
 @shared_options
-@click.option("--shards", type=click.IntRange(min=1), help="Name the shards of N that lack clips.")
+@click.option(
+    "--shards",
+    type=click.IntRange(min=1),
+    help="Name the shards of N that lack clips: those to submit again.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def status(
     recipe: str,
@@ -75,6 +80,6 @@ def stage_rows(
 def _print_table(rows: list[dict[str, Any]]) -> None:
     click.echo(f"{'stage':<10}{'done':>9}{'failed':>9}{'missing':>9}")
     for row in rows:
-        shards = ",".join(map(str, row.get("shards", ())))
+        shards = ranges(row.get("shards", ()))
         tail = f"  shards {shards}" if shards else ""
         click.echo(f"{row['stage']:<10}{row['done']:>9}{row['failed']:>9}{row['missing']:>9}{tail}")

@@ -1,5 +1,7 @@
 """LTC: sizes for every published window, and floor pooling."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -61,7 +63,7 @@ def test_width_scales_every_layer() -> None:
 
 def test_parameters_are_those_of_the_table() -> None:
     channels = (2, 64, 128, 256, 256, 256)
-    convolutions = sum((27 * a + 1) * b for a, b in zip(channels, channels[1:], strict=False))
+    convolutions = sum((27 * a + 1) * b for a, b in itertools.pairwise(channels))
     full = (3072 + 1) * 2048 + 2049 * 2048 + 2049 * 101
     with torch.device("meta"):
         assert sum(p.numel() for p in ltc(2).parameters()) == convolutions + full
