@@ -197,28 +197,23 @@ def iter_rows(path: Path, name: str, block: int = 64) -> Iterator[np.ndarray]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small text file atomically; a file that holds the same text is left alone."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file that is not a product atomically; it is on the disk before it has its name."""
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_name(path)
         try:
-            temporary.write_text(text, encoding="utf-8")
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file that is not a product atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
-    try:
-        temporary.write_bytes(data)
-        _flush_to_disk(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def csv_text(rows: Sequence[Sequence[Any]]) -> str:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from synthetic import motion_only_videos
 
-from cinefeat.extractors.networks import build_network
+from cinefeat.extractors.networks import build_network, expected_shapes
 from cinefeat.extractors.weights import WeightRecord, weight_bytes
 
 STAGES = ("flow", "describe", "embed", "fit", "encode", "pool", "train", "evaluate")
@@ -53,7 +53,8 @@ def write_work(folder: Path) -> Path:
     motion_only_videos(folder / "videos", N_GROUPS)
     weights = folder / "lite0.safetensors"
     torch.manual_seed(0)
-    tensors = build_network("efficientnet-lite0").state_dict()
+    state = build_network("efficientnet-lite0").state_dict()
+    tensors = {name: state[name] for name in expected_shapes("efficientnet-lite0")}
     weights.write_bytes(weight_bytes(tensors, WeightRecord("efficientnet-lite0")))
     (folder / "every.toml").write_text(RECIPE.replace("WEIGHTS", str(weights)))
     return folder

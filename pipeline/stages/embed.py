@@ -68,8 +68,17 @@ def _embed(
 
 @functools.lru_cache(maxsize=4)
 def load_cached(network: str, weights: str, device: str, whole_frame: bool) -> Any:
-    """Load a network once per worker; with `whole_frame`, it takes frames squeezed, not cropped."""
-    loaded = load_network(network, weights, device)
+    """Load a network once per worker; with `whole_frame`, it takes frames squeezed, not cropped.
+
+    Raises
+    ------
+    InputError
+        If the weights are missing, damaged, or of another network.
+    """
+    try:
+        loaded = load_network(network, weights, device)
+    except ValueError as error:
+        raise InputError(f"embed.networks, {network}: {error}") from error
     if whole_frame:
         side = loaded.spec.crop
         loaded.spec = change_spec(loaded.spec, {"resize": [side, side]})

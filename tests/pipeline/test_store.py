@@ -175,3 +175,10 @@ def test_unchanged_text_is_not_written_again(tmp_path: Path) -> None:
     assert path.stat().st_mtime_ns == before
     store.write_text(path, "two")
     assert path.read_text() == "two"
+
+
+def test_bytes_are_written_whole(tmp_path: Path) -> None:
+    store.write_bytes(tmp_path / "new/a.bin", b"one")
+    store.write_bytes(tmp_path / "new/a.bin", b"two")
+    assert (tmp_path / "new/a.bin").read_bytes() == b"two"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.bin"]
