@@ -33,6 +33,7 @@ COMMANDS = {
     "fuse": ("fuse", "Fuse the scores of several systems, and compare them."),
     "submit": ("submit", "Compute all stages as job arrays of a Slurm cluster."),
     "status": ("status", "Show what is done, failed and missing."),
+    "report": ("report", "Show a run, and how it compares with others, as one HTML page."),
     "recipes": ("recipes", "List the shipped recipes, or print one."),
     "describe": ("inspect", "Say in words what is in an HDF5 file."),
     "export-flow": ("interchange", "Write stored flow as images or .flo files."),

@@ -98,14 +98,19 @@ def measures(evaluation: Evaluation) -> dict[str, Any]:
     correct = labels == evaluation.predicted
     by_group = evaluation.groups if np.all(evaluation.groups != "") else None
     interval = bootstrap_difference(correct, np.zeros_like(correct), by_group, random_state=0)
-    lowest = scores[np.isfinite(scores)].min() - 1
-    ranked = np.where(np.isfinite(scores), scores, lowest)
+    ranked = ranked_scores(scores)
     return {
         "accuracy": float(accuracy(labels, evaluation.predicted)),
         "accuracy_interval": [interval.low, interval.high],
         "mean_class_accuracy": float(mean_class_accuracy(labels, evaluation.predicted)),
         "mean_average_precision": mean_average_precision(labels, ranked, evaluation.classes),
     }
+
+
+def ranked_scores(scores: np.ndarray) -> np.ndarray:
+    """Return scores (n, n_classes) with those that are missing (-inf) below all others."""
+    lowest = scores[np.isfinite(scores)].min() - 1
+    return np.where(np.isfinite(scores), scores, lowest)
 
 
 def per_class(evaluation: Evaluation) -> dict[str, float]:
