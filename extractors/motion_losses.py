@@ -43,6 +43,7 @@ class MotionWeights:
 
 
 PUBLISHED_WEIGHTS: Final = MotionWeights()
+JOINT_WEIGHTS: Final = MotionWeights(ssim=(0.016, 0.008, 0.004, 0.002, 0.001))
 
 
 def charbonnier(x: Tensor, power: float) -> Tensor:

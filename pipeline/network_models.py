@@ -17,6 +17,15 @@ from cinefeat.classifiers.consensus import SegmentConsensus, classification_loss
 from cinefeat.classifiers.recurrent import LRCN
 from cinefeat.classifiers.training import Loss
 from cinefeat.extractors.spec import InputSpec
+from cinefeat.extractors.weights import Tensors, WeightRecord
+from cinefeat.pipeline.motion_models import (
+    build_hidden,
+    build_motionnet,
+    joint_loss,
+    motion_spec,
+    unsupervised_loss,
+    weights_of,
+)
 from cinefeat.pipeline.network_settings import (
     ConsensusSettings,
     LRCNSettings,
@@ -47,6 +56,9 @@ class ModelEntry:
         Whether a network of pixels takes (N, K, ...) rather than single windows.
     rate_of : callable or None
         ``rate_of(settings, name)`` is the factor of a parameter's learning rate; 0 fixes it.
+    weights : callable or None
+        ``weights(settings, stream, network, classes)`` gives the tensors and the record of a weight
+        file, where what is trained is a network of the table `NETWORKS`.
     """
 
     build: Callable[[Any, StreamSettings, Shapes, int], nn.Module]
@@ -55,6 +67,10 @@ class ModelEntry:
     prepare: Callable[[Any, Sequence[dict[str, Tensor]]], None] | None = None
     takes_segments: bool = False
     rate_of: Callable[[Any, str], float] | None = None
+    weights: (
+        Callable[[Any, StreamSettings, nn.Module, Sequence[str]], tuple[Tensors, WeightRecord]]
+        | None
+    ) = None
 
 
 def _lrcn(settings: LRCNSettings, _: StreamSettings, shapes: Shapes, n_classes: int) -> nn.Module:
@@ -73,6 +89,16 @@ def _consensus(
 MODELS: dict[str, ModelEntry] = {
     "lrcn": ModelEntry(_lrcn),
     "segment-consensus": ModelEntry(_consensus),
+    "motionnet": ModelEntry(
+        build_motionnet,
+        motion_spec,
+        unsupervised_loss,
+        takes_segments=True,
+        weights=weights_of,
+    ),
+    "hidden-two-stream": ModelEntry(
+        build_hidden, motion_spec, joint_loss, takes_segments=True, weights=weights_of
+    ),
 }
 
 

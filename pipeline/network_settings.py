@@ -1,8 +1,8 @@
 """The kinds of the table [network]: one for each model that is trained here."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cinefeat.pipeline.table import Settings, WeightFile
 
@@ -128,4 +128,44 @@ class ConsensusSettings(_Head):
     dropout: Share = Field(default=0.8, description="0.8 for frames, 0.7 for flow in the paper")
 
 
-NetworkSettings = Annotated[LRCNSettings | ConsensusSettings, Field(discriminator="model")]
+class _MotionSettings(PixelSettings):
+    """Stacks of frames whose flow is learned."""
+
+    n_frames: Annotated[int, Field(ge=2)] = Field(default=11, description="of a stack; 11")
+    resize: Count = Field(default=256, description="shorter side of the frames at test, in pixels")
+    size: Annotated[int, Field(ge=32, multiple_of=32)] = Field(
+        default=224, description="side of the crops in pixels"
+    )
+
+    @model_validator(mode="after")
+    def _crops_fit(self) -> Self:
+        if self.size > self.resize:
+            raise ValueError(f"size = {self.size} is more than resize = {self.resize}")
+        return self
+
+
+class MotionNetSettings(_MotionSettings):
+    """Flow learned from frames without labels (Zhu et al. 2017)."""
+
+    classifies: ClassVar[bool] = False
+
+    model: Literal["motionnet"]
+
+
+class HiddenTwoStreamSettings(_MotionSettings):
+    """VGG-16 on frames, and on the flow that is learned with it (Zhu et al. 2017)."""
+
+    model: Literal["hidden-two-stream"]
+    dropout: tuple[Share, Share] = Field(default=(0.9, 0.8), description="after fc6 and fc7")
+
+    @model_validator(mode="after")
+    def _streams_are_two(self) -> Self:
+        if wrong := set(self.stream_names) - {"spatial", "temporal"}:
+            raise ValueError(f"stream {min(wrong)!r}: the streams are 'spatial' and 'temporal'")
+        return self
+
+
+NetworkSettings = Annotated[
+    LRCNSettings | ConsensusSettings | MotionNetSettings | HiddenTwoStreamSettings,
+    Field(discriminator="model"),
+]

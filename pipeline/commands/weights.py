@@ -1,4 +1,4 @@
-"""`cinefeat weights list|fetch|convert|check`."""
+"""`cinefeat weights list|fetch|convert|export|check`."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import click
 
 @click.group()
 def weights() -> None:
-    """List, fetch, convert and check the weights of networks.
+    """List, fetch, convert, export and check the weights of networks.
 
     Nothing is downloaded unless `fetch` is asked to. Weight files are safetensors, which run no
     code; checkpoints that hold code are refused.
@@ -48,6 +48,27 @@ def convert(file: Path, format_name: str, network: str | None, output: Path | No
     from cinefeat.pipeline.weights_cache import convert as convert_checkpoint
 
     click.echo(str(convert_checkpoint(file, format_name, network=network, out=output)))
+
+
+@weights.command()
+@click.argument("product", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+def export(product: Path, output: Path) -> None:
+    """Write a network that `cinefeat fit-network` trained as a weight file.
+
+    PRODUCT is a file that the command names. What comes out serves wherever weights are named: a
+    MotionNet as the flow of a recipe, other networks in [embed].
+
+    \b
+    Example:
+      cinefeat weights export store/flow/network/0f3c/motion.h5 -o motionnet.safetensors
+      [flow]
+      method = "motionnet"
+      weights = "motionnet.safetensors"
+    """
+    from cinefeat.pipeline.trained_weights import export_weights
+
+    click.echo(str(export_weights(product, output)))
 
 
 @weights.command()

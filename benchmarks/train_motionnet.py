@@ -1,0 +1,320 @@
+"""Does MotionNet learn flow without labels, from a hundred clips, in a quarter of an hour on a CPU?
+
+DATA holds ucf101_clips/ and weizmann/ (videos) and flow/ (Middlebury pairs). A network of reduced
+width sees stacks of 11 frames of the training videos through a window that pans over them, as a
+moving camera would; only the published unsupervised losses teach it. It is then measured on videos
+of other people and places, seen as they are and through the panning window, on textures and
+held-out stills moved by known steps, and on the Middlebury pairs, each beside no flow and TV-L1.
+
+    python benchmarks/train_motionnet.py DATA -o motionnet.safetensors
+    python benchmarks/train_motionnet.py DATA --measure motionnet.safetensors [--json]
+
+The file is a weight file: name it as `weights` in `[flow]` with `method = "motionnet"`.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from bench_flow import errors, read_flo
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cinefeat.extractors import optical_flow_tvl1
+from cinefeat.extractors.imaging import resize_frame
+from cinefeat.extractors.motion_flow import MotionFlow
+from cinefeat.extractors.motion_losses import motion_losses, photometric_change
+from cinefeat.extractors.motionnet import FullFlow, MotionNet, motionnet
+from cinefeat.extractors.networks import NETWORKS, load_plain
+from cinefeat.extractors.spec import change_spec
+from cinefeat.extractors.weights import WeightRecord, weight_bytes
+from cinefeat.pipeline.video import VideoReader
+
+Uint8 = NDArray[np.uint8]
+Float32 = NDArray[np.float32]
+
+N_FRAMES = 2
+SHORTER_SIDE = 240
+SPEC = change_spec(NETWORKS["motionnet"].spec, {"resize": SHORTER_SIDE})
+FRAMES_A_VIDEO = 40
+CROP = 96
+
+FASTEST = 6.0  # px a frame that the window pans at most
+UNSTEADY = 0.3  # px, deviation of the steps of one pan
+STILLS = 0.3  # share of training stacks of one still
+HELD_OUT = ("_g02_c02", "_g03_", "_g24_", "Diving_g01_c02", "denis_", "shahar_")  # not trained on
+N_MEASURED = 48  # stacks of every kind
+LEVELS = 5
+TITLES = {
+    "photometric": "photometric loss, finest level",
+    "all_levels": "photometric loss, all levels",
+    "endpoint_px": "endpoint px",
+}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast."""
+
+    steps: int
+    batch: int
+    rate: float
+    width: float
+
+
+def read_videos(data: Path) -> tuple[list[Uint8], list[Uint8]]:
+    """Return the first frames of the training and the held-out videos, (T, H, W, 3) in RGB."""
+    parts: tuple[list[Uint8], list[Uint8]] = ([], [])
+    paths = [*(data / "ucf101_clips").glob("*.avi"), *(data / "weizmann").glob("*/*.avi")]
+    for path in sorted(paths):
+        with VideoReader(path) as reader:
+            frames = [resize_frame(step[0], SPEC) for step in islice(reader, FRAMES_A_VIDEO)]
+        is_held_out = any(mark in path.name for mark in HELD_OUT)
+        parts[is_held_out].append(np.stack(frames).astype(np.uint8))
+    return parts
+
+
+def textures(n: int) -> list[Uint8]:
+    """Return stills (1, 300, 400, 3) of grey noise, smooth at several scales."""
+    stills = []
+    for seed in range(n):
+        rng = np.random.default_rng([1, seed])
+        noise = [cv2.GaussianBlur(rng.normal(size=(300, 400)), (0, 0), 2 * 2**k) for k in range(4)]
+        grey = np.sum([1.5**k * layer / layer.std() for k, layer in enumerate(noise)], axis=0)
+        still = np.clip(128 + 35 * grey / grey.std(), 0, 255).astype(np.uint8)
+        stills.append(still[None, :, :, None].repeat(3, axis=3))
+    return stills
+
+
+def draw_pan(rng: np.random.Generator, fastest: float) -> NDArray[np.float64]:
+    """Return the steps (N_FRAMES - 1, 2) of a window in pixels, as steady as a hand is."""
+    angle, speed = 2 * math.pi * rng.random(), fastest * math.sqrt(rng.random())
+    steps = speed * np.array([math.cos(angle), math.sin(angle)]) + np.zeros((N_FRAMES - 1, 2))
+    return steps + (UNSTEADY if fastest else 0) * rng.normal(size=steps.shape)
+
+
+def seen_through(
+    frames: Uint8, steps: NDArray[np.float64], rng: np.random.Generator
+) -> Uint8 | None:
+    """Return what a moving window shows of frames, (N_FRAMES, CROP, CROP, 3); None: no room."""
+    places = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
+    least = -places.min(axis=0)
+    most = np.array(frames.shape[2:0:-1]) - CROP - 1 - places.max(axis=0)
+    if (most < least).any():
+        return None
+    corners = places + least + rng.random(2) * (most - least)
+    view = [
+        cv2.warpAffine(
+            frame,
+            np.array([[1, 0, x], [0, 1, y]]),
+            (CROP, CROP),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        )
+        for frame, (x, y) in zip(frames, corners, strict=True)
+    ]
+    return np.stack(view).astype(np.uint8)
+
+
+def draw_stack(
+    videos: list[Uint8], rng: np.random.Generator, fastest: float, still: float
+) -> tuple[Uint8, Float32]:
+    """Draw frames (N_FRAMES, CROP, CROP, 3) and the steps (N_FRAMES - 1, 2) of what they show.
+
+    `still` is how often all frames are one, so that the steps are the true flow.
+    """
+    while True:
+        video = videos[rng.integers(len(videos))]
+        is_still = len(video) < N_FRAMES or rng.random() < still
+        start = rng.integers(len(video) if is_still else len(video) - N_FRAMES + 1)
+        chosen = np.full(N_FRAMES, start) if is_still else start + np.arange(N_FRAMES)
+        steps = draw_pan(rng, fastest)
+        view = seen_through(video[chosen], steps, rng)
+        if view is not None:
+            return view, -steps.astype(np.float32)  # what is seen moves against the window
+
+
+def augment(view: Uint8, rng: np.random.Generator) -> Float32:
+    """Turn, mirror and relight a training stack."""
+    view = view[:: rng.choice([-1, 1])][:, :: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
+    return normalised(view) * rng.uniform(0.8, 1.2) + rng.uniform(-0.1, 0.1)
+
+
+def normalised(view: Uint8) -> Float32:
+    return (view[..., ::-1] - np.array(SPEC.mean, np.float32)) / np.array(SPEC.std, np.float32)
+
+
+def as_input(stacks: list[Float32]) -> Tensor:
+    """Return (N, 3 N_FRAMES, CROP, CROP)."""
+    channels = np.stack(stacks).transpose(0, 1, 4, 2, 3).reshape(len(stacks), -1, CROP, CROP)
+    frames = torch.from_numpy(channels.astype(np.float32))
+    return frames.contiguous(memory_format=torch.channels_last)  # a quarter faster
+
+
+def train(videos: list[Uint8], schedule: Schedule) -> FullFlow:
+    """Minimise the unsupervised losses by Adam, its rate on half a cosine."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    body = FullFlow(MotionNet(N_FRAMES, schedule.width)).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(body.parameters(), lr=schedule.rate)
+    begin, total = time.process_time(), 0.0
+    for step in range(schedule.steps):
+        warm = min(1.0, (step + 1) / 50)
+        rate = schedule.rate * warm * (1 + math.cos(math.pi * step / schedule.steps)) / 2
+        optimiser.param_groups[0]["lr"] = rate
+        views = [draw_stack(videos, rng, FASTEST, STILLS)[0] for _ in range(schedule.batch)]
+        frames = as_input([augment(view, rng) for view in views])
+        levels = body.levels(frames)
+        losses = motion_losses(levels, frames)
+        optimiser.zero_grad()
+        losses["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(body.parameters(), 50.0)
+        optimiser.step()
+        total += photometric_share(levels, frames)
+        if (step + 1) % 200 == 0:
+            minutes = (time.process_time() - begin) / 60
+            print(
+                f"step {step + 1}: {total / 200:.3f} of the photometric loss of no flow, {minutes:.1f} core-minutes",
+                flush=True,
+            )
+            total = 0.0
+    return body
+
+
+def photometric_share(levels: Sequence[Tensor], frames: Tensor) -> float:
+    """Return the finest level's loss as a share of that of no flow."""
+    with torch.no_grad():
+        found = photometric_change(levels[-1:], frames)
+    return float(found["photometric"] / found["still"])
+
+
+def tvl1_of(view: Uint8) -> Float32:
+    """Return TV-L1's flow (N_FRAMES - 1, CROP, CROP, 2) of a stack."""
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in view]
+    return np.stack([optical_flow_tvl1(a, b, preset="accurate") for a, b in pairwise(grey)])
+
+
+def at_levels(flow: Tensor) -> list[Tensor]:
+    """Return full-sized flow (N, C, H, W) at the sizes and in the pixels of the levels."""
+    return [F.avg_pool2d(flow, 2**k) / 2**k for k in range(LEVELS, 0, -1)]
+
+
+def photometric_row(
+    learned: Sequence[Tensor], peer: Sequence[Tensor], frames: Tensor
+) -> dict[str, float]:
+    """Return photometric losses of the finest level, and summed over all levels."""
+    row = {}
+    for kind, levels in (("photometric", slice(-1, None)), ("all_levels", slice(None))):
+        ours, theirs = (photometric_change(flows[levels], frames) for flows in (learned, peer))
+        row[f"{kind}_still"] = float(ours["still"])
+        row[kind] = float(ours["photometric"])
+        row[f"{kind}_tvl1"] = float(theirs["photometric"])
+    return row
+
+
+def inner_error(flow: Tensor, steps: Tensor) -> float:
+    """Mean endpoint error of flow (N, C, H, W) against steps (N, pairs, 2), the border aside."""
+    difference = flow.unflatten(1, (-1, 2)) - steps[..., None, None]
+    border = CROP // 10
+    return float(difference.norm(dim=2)[..., border:-border, border:-border].mean())
+
+
+def measure_stacks(
+    body: FullFlow, videos: list[Uint8], fastest: float, still: float
+) -> dict[str, float]:
+    """Judge MotionNet, TV-L1 and no flow by the photometric loss, and by the steps of stills."""
+    rng = np.random.default_rng([2, 0])
+    views, moved = zip(
+        *(draw_stack(videos, rng, fastest, still) for _ in range(N_MEASURED)), strict=True
+    )
+    frames, steps = as_input([normalised(view) for view in views]), torch.tensor(np.stack(moved))
+    with torch.inference_mode():
+        levels = body.levels(frames)
+        learned = body.of_levels(levels)
+        peer = torch.from_numpy(np.stack([tvl1_of(view) for view in views]))
+        peer = peer.permute(0, 1, 4, 2, 3).flatten(1, 2).float()
+        row = photometric_row(levels, at_levels(peer), frames)
+    if still == 1:
+        row["endpoint_px_still"] = float(steps.norm(dim=2).mean())
+        row["endpoint_px"] = inner_error(learned, steps)
+        row["endpoint_px_tvl1"] = inner_error(peer, steps)
+    return row
+
+
+def measure_middlebury(folder: Path, weights: Path) -> dict[str, dict[str, float]]:
+    """Mean endpoint errors in pixels over the known pixels of each pair."""
+    flow, rows = MotionFlow(weights), {}
+    for pair in sorted(path for path in folder.iterdir() if (path / "flow10.flo").exists()):
+        frames = [cv2.imread(str(pair / f"frame{n}.png"))[..., ::-1] for n in (10, 11)]
+        truth = read_flo(pair / "flow10.flo")
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+        (learned,) = flow.of_video(frames)
+        rows[pair.name] = {
+            "endpoint_px_still": errors(np.zeros_like(truth), truth)[0],
+            "endpoint_px": errors(learned, truth)[0],
+            "endpoint_px_tvl1": errors(optical_flow_tvl1(*grey, preset="accurate"), truth)[0],
+        }
+    return rows
+
+
+def measure(data: Path, weights: Path, held_out: list[Uint8]) -> dict[str, dict[str, float]]:
+    (body,), _, _ = load_plain("motionnet", weights)
+    return {
+        "held-out videos as they are": measure_stacks(body, held_out, 0.0, 0.0),
+        "held-out videos, panned": measure_stacks(body, held_out, FASTEST, 0.0),
+        "held-out stills, panned": measure_stacks(body, held_out, FASTEST, 1.0),
+        "textures, panned": measure_stacks(body, textures(8), FASTEST, 1.0),
+        **measure_middlebury(data / "flow", weights),
+    }
+
+
+def save(body: FullFlow, schedule: Schedule, path: Path) -> None:
+    options = {"n_frames": N_FRAMES, "width": schedule.width}
+    record = WeightRecord(
+        "motionnet", "benchmarks/train_motionnet.py", options, {"resize": SHORTER_SIDE}
+    )
+    whole = motionnet(N_FRAMES, schedule.width)
+    whole.get_submodule("flow").load_state_dict(body.state_dict())
+    path.write_bytes(weight_bytes(whole.state_dict(), record))
+
+
+def show(report: dict[str, dict[str, float]]) -> None:
+    for kind, title in TITLES.items():
+        print(f"\n{title:30}{'no flow':>9}{'MotionNet':>11}{'TV-L1':>9}{'ratio':>8}")
+        for name, row in report.items():
+            if kind in row:
+                still, found, peer = row[f"{kind}_still"], row[kind], row[f"{kind}_tvl1"]
+                print(f"{name:30}{still:9.3f}{found:11.3f}{peer:9.3f}{found / still:8.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=Path("motionnet.safetensors"))
+    parser.add_argument("--measure", type=Path, help="weights trained before: only measure them")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--width", type=float, default=0.125)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    schedule = Schedule(options.steps, options.batch, options.rate, options.width)
+    training, held_out = read_videos(options.data)
+    if options.measure is None:
+        save(train(training, schedule), schedule, options.output)
+    report = measure(options.data, options.measure or options.output, held_out)
+    print(json.dumps(report, indent=1)) if options.json else show(report)
+
+
+if __name__ == "__main__":
+    main()
