@@ -15,12 +15,14 @@ if __name__ != "cinefeat.classifiers":
 
 # public name -> the module that defines it
 _PUBLIC: dict[str, str] = {
+    "ActionVLAD": "action_vlad",
     "BagOfWords": "bow",
     "DT_GRIDS": "bow",
     "DiagonalGMM": "mixture",
     "FisherVector": "fisher",
     "KMeansCodebook": "codebook",
     "KernelSVM": "svm",
+    "LRCN": "recurrent",
     "LinearSVM": "svm",
     "Mixture": "em",
     "PCA": "pca",
@@ -29,8 +31,11 @@ _PUBLIC: dict[str, str] = {
     "SGDSVM": "sgd",
     "SegmentConsensus": "consensus",
     "SigmoidCalibration": "calibration",
+    "SnippetPooling": "snippet_pooling",
     "StackedSVM": "fusion",
+    "TemporalAttention": "recurrent",
     "TrainingSettings": "training",
+    "TwoStreamFusion": "stream_fusion",
     "VLAD": "vlad",
     "Validation": "training",
     "accumulate_gram": "linear",

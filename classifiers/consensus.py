@@ -59,14 +59,17 @@ def classification_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[s
 
     Inputs are the batch's `x0`, `x1`, ... in this order, labels its `label` (N,) int64. Of scores
     (N, S, n_classes), as of the steps of a recurrent network, every one has to be right, and the
-    accuracy is that of their mean probabilities.
+    accuracy is that of their mean probabilities. A network may return its scores and a penalty,
+    which is added.
     """
-    scores = model(*inputs_of(batch)).float()
+    found = model(*inputs_of(batch))
+    scores, penalty = found if isinstance(found, tuple) else (found, 0.0)
+    scores = scores.float()
     steps = scores[:, None] if scores.ndim == 2 else scores
     labels = batch["label"][:, None].expand(steps.shape[:2])
     loss = F.cross_entropy(steps.flatten(0, 1), labels.flatten())
     guess = steps.softmax(dim=2).mean(dim=1).argmax(dim=1)
-    return {"loss": loss, "accuracy": (guess == batch["label"]).float().mean()}
+    return {"loss": loss + penalty, "accuracy": (guess == batch["label"]).float().mean()}
 
 
 def inputs_of(batch: Mapping[str, Tensor]) -> list[Tensor]:

@@ -32,6 +32,7 @@ COMMANDS = {
     "predict": ("predict", "Label new videos by an exported model."),
     "fuse": ("fuse", "Fuse the scores of several systems, and compare them."),
     "submit": ("submit", "Compute all stages as job arrays of a Slurm cluster."),
+    "table": ("table", "Print published accuracies beside what was measured here."),
     "status": ("status", "Show what is done, failed and missing."),
     "report": ("report", "Show a run, and how it compares with others, as one HTML page."),
     "recipes": ("recipes", "List the shipped recipes, or print one."),

@@ -14,10 +14,20 @@ from typing import Any
 from torch import Tensor, nn
 
 from cinefeat.classifiers.consensus import SegmentConsensus, classification_loss
-from cinefeat.classifiers.recurrent import LRCN
 from cinefeat.classifiers.training import Loss
 from cinefeat.extractors.spec import InputSpec
 from cinefeat.extractors.weights import Tensors, WeightRecord
+from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.head_models import (
+    build_action_vlad,
+    build_attention,
+    build_consensus,
+    build_fusion,
+    build_lrcn,
+    build_pooling,
+    set_anchors,
+    vlad_rate,
+)
 from cinefeat.pipeline.motion_models import (
     build_hidden,
     build_motionnet,
@@ -27,8 +37,6 @@ from cinefeat.pipeline.motion_models import (
     weights_of,
 )
 from cinefeat.pipeline.network_settings import (
-    ConsensusSettings,
-    LRCNSettings,
     PixelSettings,
     StreamSettings,
     TrainedSettings,
@@ -50,8 +58,10 @@ class ModelEntry:
         ``spec(settings, stream)`` says what windows of pixels are like; None for stored arrays.
     loss : callable
         As `fit_network` takes it.
+    inputs : tuple of tuple of int
+        Of a model of stored arrays: the dimensions that its inputs may have, `FEATURES` or `MAPS`.
     prepare : callable or None
-        ``prepare(network, batches)`` sees some batches of training samples before training begins.
+        ``prepare(settings, network, batches)`` sees some batches of training samples before training begins.
     takes_segments : bool
         Whether a network of pixels takes (N, K, ...) rather than single windows.
     rate_of : callable or None
@@ -64,7 +74,8 @@ class ModelEntry:
     build: Callable[[Any, StreamSettings, Shapes, int], nn.Module]
     spec: Callable[[Any, StreamSettings], InputSpec] | None = None
     loss: Loss = classification_loss
-    prepare: Callable[[Any, Sequence[dict[str, Tensor]]], None] | None = None
+    inputs: tuple[tuple[int, ...], ...] = ()
+    prepare: Callable[[Any, Any, Sequence[dict[str, Tensor]]], None] | None = None
     takes_segments: bool = False
     rate_of: Callable[[Any, str], float] | None = None
     weights: (
@@ -73,22 +84,9 @@ class ModelEntry:
     ) = None
 
 
-def _lrcn(settings: LRCNSettings, _: StreamSettings, shapes: Shapes, n_classes: int) -> nn.Module:
-    return LRCN(
-        shapes[0][-1], n_classes, settings.n_units, settings.width, dropout=settings.dropout
-    )
-
-
-def _consensus(
-    settings: ConsensusSettings, _: StreamSettings, shapes: Shapes, n_classes: int
-) -> nn.Module:
-    scores = nn.Sequential(nn.Dropout(settings.dropout), nn.Linear(shapes[0][-1], n_classes))
-    return SegmentConsensus(scores, settings.consensus, settings.steps)
-
+FEATURES, MAPS = 2, 4  # dimensions of one sample's input
 
 MODELS: dict[str, ModelEntry] = {
-    "lrcn": ModelEntry(_lrcn),
-    "segment-consensus": ModelEntry(_consensus),
     "motionnet": ModelEntry(
         build_motionnet,
         motion_spec,
@@ -99,12 +97,28 @@ MODELS: dict[str, ModelEntry] = {
     "hidden-two-stream": ModelEntry(
         build_hidden, motion_spec, joint_loss, takes_segments=True, weights=weights_of
     ),
+    "lrcn": ModelEntry(build_lrcn, inputs=((FEATURES,),)),
+    "segment-consensus": ModelEntry(build_consensus, inputs=((FEATURES,),)),
+    "attention": ModelEntry(build_attention, inputs=((FEATURES,), (FEATURES, FEATURES))),
+    "action-vlad": ModelEntry(
+        build_action_vlad, inputs=((MAPS,),), prepare=set_anchors, rate_of=vlad_rate
+    ),
+    "two-stream-fusion": ModelEntry(build_fusion, inputs=((MAPS, MAPS),)),
+    "snippet-pooling": ModelEntry(build_pooling, inputs=((FEATURES,), (MAPS,))),
 }
 
 
 def build_model(settings: Any, stream: StreamSettings, shapes: Shapes, n_classes: int) -> nn.Module:
     """Build the network of a stream, with the consensus over the windows of a video."""
     entry = MODELS[settings.model]
+    found = tuple(len(shape) for shape in shapes)
+    if entry.inputs and found not in entry.inputs:
+        names = {FEATURES: "features", MAPS: "maps"}
+        wanted = " or ".join(" and ".join(names[n] for n in kind) for kind in entry.inputs)
+        raise InputError(
+            f"network stream {stream.name!r} reads arrays of shapes {[*shapes]}, but model "
+            f"{settings.model!r} takes {wanted}: correct its inputs"
+        )
     network = entry.build(settings, stream, shapes, n_classes)
     if entry.spec is None or entry.takes_segments:
         return network

@@ -165,7 +165,53 @@ class HiddenTwoStreamSettings(_MotionSettings):
         return self
 
 
+class AttentionSettings(_Head):
+    """Temporal attention over features (Yao et al. 2015), adapted to class labels."""
+
+    model: Literal["attention"]
+    n_glances: Count = Field(default=1, description="steps of the LSTM that attends")
+    dropout: Share = 0.5
+    penalty: Annotated[float, Field(ge=0)] = Field(
+        default=0.706, description="of attention that is far from equal"
+    )
+
+
+class ActionVLADSettings(_Head):
+    """Trainable sums of residuals over conv maps (Girdhar et al. 2017)."""
+
+    model: Literal["action-vlad"]
+    n_anchors: Count = Field(default=64, description="begun by k-means; 64 in the paper")
+    alpha: Positive = Field(default=1000.0, description="how hard the assignment begins")
+    anchor_rate: Annotated[float, Field(ge=0)] = Field(
+        default=0.01, description="factor of the anchors' and the assignment's learning rate"
+    )
+    dropout: Share = Field(default=0.0, description="of the vector; 0.5 in the paper's text")
+
+
+class FusionSettings(_Head):
+    """Two streams of conv maps fused by a convolution (Feichtenhofer et al. 2016)."""
+
+    model: Literal["two-stream-fusion"]
+    fusion: Literal["conv3d", "conv2d"] = "conv3d"
+    dropout: Share = 0.85
+
+
+class PoolingSettings(_Head):
+    """Pooling over frames at different depths (Ng et al. 2015)."""
+
+    model: Literal["snippet-pooling"]
+    variant: Literal["conv", "late", "slow", "local", "time-conv"] = "conv"
+    dropout: Share = 0.5
+
+
 NetworkSettings = Annotated[
-    LRCNSettings | ConsensusSettings | MotionNetSettings | HiddenTwoStreamSettings,
+    LRCNSettings
+    | ConsensusSettings
+    | AttentionSettings
+    | ActionVLADSettings
+    | FusionSettings
+    | PoolingSettings
+    | MotionNetSettings
+    | HiddenTwoStreamSettings,
     Field(discriminator="model"),
 ]

@@ -127,7 +127,8 @@ def _stored(job: Job, names: Sequence[str], clip: Clip) -> list[np.ndarray]:
     """Return the rows of some arrays of the embed stage: (M, D), or maps (M, C, H, W)."""
     arrays = read_arrays(job.input("embed", clip.id), names)
     # a map of a window has a time of its own, shorter than the window: its mean
-    return [a.mean(axis=2, dtype=np.float32) if a.ndim == 5 else a for a in arrays.values()]
+    rows = (arrays[name] for name in names)
+    return [a.mean(axis=2, dtype=np.float32) if a.ndim == 5 else a for a in rows]
 
 
 def _rows_of(n_steps: int) -> Callable[..., list[np.ndarray]]:

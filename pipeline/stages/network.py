@@ -99,7 +99,7 @@ def _fit(job: Job, network: nn.Module, samples: Samples, validation: Validation 
     checkpoint = job.target.with_name(f"{job.target.stem}{CHECKPOINT}")
     state = _read_state(checkpoint)
     if state is None and entry.prepare is not None:
-        entry.prepare(network, _first_batches(samples, settings))
+        entry.prepare(settings, network, _first_batches(samples, settings))
     names = TrainingSettings.__dataclass_fields__
     values = {name: getattr(settings, name) for name in names if hasattr(settings, name)}
     rate = entry.rate_of
