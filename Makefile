@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= demo
 
-.PHONY: demo test test-slow check types format clean
+.PHONY: demo test test-slow fuzz check types format clean
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -25,6 +25,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# damaged copies of real videos, 500 unless CINEFEAT_FUZZ says how many
+fuzz: $(STAMP)
+	$(BIN)/python -m pytest -s -m slow tests/end_to_end/test_fuzz.py
 
 # mypy does not follow the editable install: it reads the packages through symlinks
 types: $(STAMP)

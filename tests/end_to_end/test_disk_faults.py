@@ -28,7 +28,7 @@ def whole(work: Path) -> Path:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    with small_disk(tmp_path / "disk", 24) as folder:
+    with small_disk(tmp_path / "disk", 64) as folder:
         yield folder
 
 

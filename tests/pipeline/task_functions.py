@@ -1,11 +1,13 @@
 """What the tests of the worker pool have workers do; importable by name in a spawned process."""
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
 
 from cinefeat.pipeline.errors import ClipError, InputError
+from cinefeat.pipeline.video import probe
 
 
 def double(x: int) -> int:
@@ -67,4 +69,7 @@ def environment(name: str) -> str | None:
     return os.environ.get(name)
 
 
-SIGSEGV = int(signal.SIGSEGV)
+def probe_and_peak(path: Path) -> tuple[str, int]:
+    """Return the status of a video, and the most memory this process has had."""
+    status = probe(path).status
+    return status, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
