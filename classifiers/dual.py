@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from sklearn.exceptions import ConvergenceWarning
 
+from cinefeat.classifiers.spreading import hold, spread
 from cinefeat.classifiers.types import Array
 
 
@@ -77,10 +78,12 @@ def solve_one_vs_rest(
     coef = np.empty((n_classes, len(gram)))
     upper, shift = (np.inf, 0.5 / C) if squared else (C, 0.0)
     unsolved, n_iter = [], 1
-    for c in range(n_classes):
-        sign = np.where(y == c, 1.0, -1.0)
-        alpha, n_updates = _solve(gram, sign, upper, shift, tol, max_iter)
-        coef[c] = alpha * sign
+    signs = [np.where(y == c, 1.0, -1.0) for c in range(n_classes)]
+    with hold(gram):
+        calls = [(gram, sign, upper, shift, tol, max_iter) for sign in signs]
+        solved = list(spread(_solve_one, calls))
+    for c, (alpha, n_updates) in enumerate(solved):
+        coef[c] = alpha * signs[c]
         n_iter = max(n_iter, n_updates)
         if n_updates == max_iter:
             unsolved.append(c)
@@ -92,6 +95,13 @@ def solve_one_vs_rest(
             stacklevel=3,
         )
     return coef, n_iter
+
+
+def _solve_one(
+    gram: Array, sign: Array, upper: float, shift: float, tol: float, max_iter: int
+) -> tuple[Array, int]:
+    alpha, n_updates = _solve(gram, sign, upper, shift, tol, max_iter)
+    return alpha, n_updates
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -7,7 +7,7 @@ products of a chunk are dense instead. On a torch device everything is dense flo
 sums over chunks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 
 from cinefeat.classifiers.bags import row_chunks
+from cinefeat.classifiers.spreading import is_spread, spread
 from cinefeat.classifiers.threads import map_blocks, row_blocks
 from cinefeat.classifiers.types import Array
 
@@ -103,7 +104,7 @@ def moments(x: Array, mixture: Mixture, device: str = "cpu") -> Moments:
     (array([2., 1.]), array([-18.,   9.]), array([164.,  81.]))
     """
     if device == "cpu":
-        return _moments_cpu(x, mixture)
+        return block_moments([x[rows] for rows in row_blocks(len(x))], mixture)
     return moments_torch(x, mixture, device)
 
 
@@ -133,24 +134,32 @@ def posteriors(x: Array, mixture: Mixture) -> Array:
     return out
 
 
-def _moments_cpu(x: Array, mixture: Mixture) -> Moments:
+def block_moments(blocks: Sequence[Array], mixture: Mixture) -> Moments:
+    """Return what `moments` does on the CPU, of rows that are cut by `row_blocks` already.
+
+    On a joblib backend each block is a call: `hold` the blocks around many of these.
+    """
+    if is_spread():
+        parts = list(spread(_sums, ((block, mixture) for block in blocks)))
+    else:
+        parts = map_blocks(lambda block: _sums(block, mixture), blocks)
+    n_dims = mixture.means.shape[1]
+    total = np.sum([sums for sums, _ in parts], axis=0)
+    mass, first, second = np.split(total, [1, 1 + n_dims], axis=1)
+    return Moments(mass[:, 0], first, second, np.concatenate([logs for _, logs in parts]))
+
+
+def _sums(x: Array, mixture: Mixture) -> tuple[Array, Array]:
+    """Return the moments of one block side by side (K, 1 + 2 D), and its log-likelihoods."""
     n_components, n_dims = mixture.means.shape
-    log_likelihood = np.empty(len(x))
-
-    def sums_of(block: slice) -> Array:
-        sums = np.zeros((n_components, 1 + 2 * n_dims))
-        likelihood = log_likelihood[block]
-        for rows, lifted, found, ends, logs in _shortlists(x[block], mixture):
-            if ends[-1] > len(lifted) * max(_FEW, _DENSE * n_components):
-                centred, dense = lifted[:, n_dims:-1], logs[:, :n_components]
-                likelihood[rows] = _accumulate_dense(centred, dense, sums)
-            else:
-                _accumulate(lifted, found, ends, *mixture.standard_form, sums, likelihood[rows])
-        return sums
-
-    parts = map_blocks(sums_of, row_blocks(len(x)))
-    mass, first, second = np.split(np.sum(parts, axis=0), [1, 1 + n_dims], axis=1)
-    return Moments(mass[:, 0], first, second, log_likelihood)
+    sums, likelihood = np.zeros((n_components, 1 + 2 * n_dims)), np.empty(len(x))
+    for rows, lifted, found, ends, logs in _shortlists(x, mixture):
+        if ends[-1] > len(lifted) * max(_FEW, _DENSE * n_components):
+            centred, dense = lifted[:, n_dims:-1], logs[:, :n_components]
+            likelihood[rows] = _accumulate_dense(centred, dense, sums)
+        else:
+            _accumulate(lifted, found, ends, *mixture.standard_form, sums, likelihood[rows])
+    return sums, likelihood
 
 
 def _shortlists(x: Array, mixture: Mixture) -> Iterator[tuple[slice, Array, Array, Array, Array]]:

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from cinefeat.classifiers.bags import row_chunks
+from cinefeat.classifiers.spreading import hold, spread
 from cinefeat.classifiers.threads import map_blocks
 from cinefeat.classifiers.types import Array
 
@@ -306,8 +307,15 @@ def kmeans(
     origin = x.mean(axis=0, dtype=np.float64).astype(np.float32)
     centred = x - origin
     best = KMeansResult(centred[:0], np.inf, 0)
-    for child in seed.spawn(n_init):
-        seeds = seed_plus_plus(centred, n_words, np.random.default_rng(child), device)
-        run = lloyd(centred, seeds, max_iter, tol, device)
-        best = run if run.inertia < best.inertia else best
+    with hold(centred):
+        calls = ((centred, n_words, max_iter, tol, child, device) for child in seed.spawn(n_init))
+        for run in spread(_one_start, calls):
+            best = run if run.inertia < best.inertia else best
     return KMeansResult(best.codewords + origin, best.inertia, best.n_iter)
+
+
+def _one_start(
+    x: Array, n_words: int, max_iter: int, tol: float, seed: np.random.SeedSequence, device: str
+) -> KMeansResult:
+    seeds = seed_plus_plus(x, n_words, np.random.default_rng(seed), device)
+    return lloyd(x, seeds, max_iter, tol, device)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numba import njit
 
+from cinefeat.classifiers.spreading import spread
 from cinefeat.classifiers.types import Array
 
 _BLOCK = 4096  # columns multiplied at once
@@ -47,16 +48,20 @@ def accumulate_gram(blocks: Iterable[Array]) -> Array:
            [11., 25.]])
     """
     gram: Array | None = None
-    for block in blocks:
-        x = as_real(block)
+    for product in spread(_products, ((block,) for block in blocks)):
         if gram is None:
-            gram = np.zeros((len(x), len(x)))
-        elif len(gram) != len(x):
-            raise ValueError(f"a block has {len(x)} rows, the first had {len(gram)}")
-        gram += x @ x.T
+            gram = np.zeros(product.shape)
+        elif len(gram) != len(product):
+            raise ValueError(f"a block has {len(product)} rows, the first had {len(gram)}")
+        gram += product
     if gram is None:
         raise ValueError("there is no block of features to multiply")
     return gram
+
+
+def _products(block: Array) -> Array:
+    x = as_real(block)
+    return np.asarray(x @ x.T)
 
 
 def as_real(x: Array) -> Array:

@@ -8,9 +8,11 @@ from sklearn.base import BaseEstimator
 
 from cinefeat.classifiers.bags import as_bag, is_single, iter_bags, stack_bags
 from cinefeat.classifiers.breathing import breathe
-from cinefeat.classifiers.em import Mixture, Moments, moments, posteriors
+from cinefeat.classifiers.em import Mixture, Moments, block_moments, moments, posteriors
 from cinefeat.classifiers.kmeans import kmeans, nearest
 from cinefeat.classifiers.sampling import seed_sequence
+from cinefeat.classifiers.spreading import hold
+from cinefeat.classifiers.threads import row_blocks
 from cinefeat.classifiers.types import Array, RandomState
 
 _SEED_ROWS = 256  # descriptors per component for the k-means that EM starts from
@@ -123,13 +125,20 @@ class DiagonalGMM(BaseEstimator):
         codewords = _centres(x, self.n_components, seed, self.device)
         mixture = _from_clusters(x, nearest(x, codewords, self.device), codewords, floor)
         likelihood = -np.inf
-        for n_iter in range(self.max_iter + 1):
-            sums = moments(x, mixture, self.device)
-            previous, likelihood = likelihood, float(sums.log_likelihood.mean())
-            if abs(likelihood - previous) < self.tol or n_iter == self.max_iter:
-                break
-            mixture = maximise(x, sums, mixture.origin, spread, floor)
+        blocks = [x[rows] for rows in row_blocks(len(x))]
+        with hold(*blocks):
+            for n_iter in range(self.max_iter + 1):
+                sums = self._moments(x, blocks, mixture)
+                previous, likelihood = likelihood, float(sums.log_likelihood.mean())
+                if abs(likelihood - previous) < self.tol or n_iter == self.max_iter:
+                    break
+                mixture = maximise(x, sums, mixture.origin, spread, floor)
         return mixture, likelihood, n_iter
+
+    def _moments(self, x: Array, blocks: list[Array], mixture: Mixture) -> Moments:
+        if self.device == "cpu":
+            return block_moments(blocks, mixture)
+        return moments(x, mixture, self.device)
 
     @property
     def mixture(self) -> Mixture:

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from cinefeat.classifiers.bags import as_bag, is_single, iter_bags
+from cinefeat.classifiers.spreading import spread
 from cinefeat.classifiers.types import Array
 
 _LEAST_VARIANCE = 1e-6  # of the greatest: weaker directions are not blown up by whitening
@@ -63,7 +64,9 @@ class PCA(TransformerMixin, BaseEstimator):
         ValueError
             If `n_dims` exceeds D or is not positive, or there is no descriptor.
         """
-        mean, covariance = _moments(bags)
+        # one array is one call, wherever it is made: sums of parts would round otherwise
+        found = spread(_moments, [(bags,)]) if is_single(bags) else iter([_moments(bags)])
+        mean, covariance = next(found)
         self.n_features_in_ = len(mean)
         kept = _resolve(self.n_dims, len(mean))
         values, vectors = np.linalg.eigh(covariance)

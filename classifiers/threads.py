@@ -17,14 +17,15 @@ from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
+B = TypeVar("B")
 T = TypeVar("T")
 _MOST_BLOCKS = 16
 _LEAST_ROWS = 1024  # of a block
 
 
-def map_blocks(task: Callable[[slice], T], blocks: Sequence[slice]) -> list[T]:
+def map_blocks(task: Callable[[B], T], blocks: Sequence[B]) -> list[T]:
     """Call `task` on every block, on as many threads as BLAS may use; return results in order."""
-    with _one_blas_thread() as n_threads:
+    with one_blas_thread() as n_threads:
         if n_threads == 1 or len(blocks) < 2:
             return [task(block) for block in blocks]
         with ThreadPoolExecutor(min(n_threads, len(blocks))) as pool:
@@ -50,7 +51,7 @@ _held: list[list[tuple[Any, int]]] = []
 
 
 @contextmanager
-def _one_blas_thread() -> Iterator[int]:
+def one_blas_thread() -> Iterator[int]:
     """Hold BLAS to one thread; yield how many threads the caller may use instead."""
     libraries = _blas(len(sys.modules))
     with _lock:

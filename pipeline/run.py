@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cinefeat.pipeline import plan as planning
+from cinefeat.pipeline.engines import LOCAL, use_engine
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.limits import NO_LIMITS, Limits, default_limits
 from cinefeat.pipeline.manifest import Clip
@@ -48,6 +49,8 @@ class Request:
         Worker processes.
     device : str
         "cpu", "cuda" or "cuda:k".
+    engine : str
+        Where to spread what is learned: "local" or "dask://HOST:PORT".
     only : str or None
         The one stage to run; its inputs must be there.
     sources : mapping of str to Path
@@ -69,6 +72,7 @@ class Request:
     sources: Mapping[str, Path] = field(default_factory=dict)
     learned: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=default_limits)
+    engine: str = "local"
 
 
 @dataclass
@@ -160,10 +164,11 @@ def _run_node(request: Request, node: Node, pool: WorkerPool, summary: Summary) 
     for part in unreadable:
         _fail(node, by_id[part], by_id[part].reason)
     attempted = [part for part in wanted if part not in set(unreadable)]
+    engine = request.engine if node.stage.per == "corpus" else LOCAL
     tasks = [
         Task(
             f"{__name__}:make_product",
-            replace(job, sources=request.sources),
+            replace(job, sources=request.sources, engine=engine),
             f"stage {job.stage}, {job.part}",
             request.limits if node.stage.per == "clip" else NO_LIMITS,
         )
@@ -269,7 +274,7 @@ def make_product(job: Job) -> None:
     """Make one product; called in a worker process."""
     started = time.process_time()
     run_stage: Callable[[Job, ProductWriter], None] = resolve(_function(job.stage))
-    with ProductWriter(job.target, job.attrs) as product:
+    with use_engine(job.engine), ProductWriter(job.target, job.attrs) as product:
         run_stage(job, product)
         product.set_attrs({"cpu_seconds": time.process_time() - started})
     for ending in (".failed.json", CHECKPOINT):

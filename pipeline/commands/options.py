@@ -89,6 +89,17 @@ _TIME = (
 )
 
 
+_ENGINE = (
+    click.option(
+        "--engine",
+        default="local",
+        show_default=True,
+        help="Where to spread what is learned from the corpus: local or dask://HOST:PORT. The same "
+        "result either way.",
+    ),
+)
+
+
 def shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which recipe, which clips, which store and which protocol."""
     return _decorated(command, _RECIPE + _CLIPS + _PROTOCOL)
@@ -102,6 +113,11 @@ def clip_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def compute_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say how much to compute, with what, how long, and a clip's limits."""
     return _decorated(command, _WORKERS + _DEVICE + _TIME + _LIMITS)
+
+
+def engine_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option that says where stages per corpus compute."""
+    return _decorated(command, _ENGINE)
 
 
 def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:

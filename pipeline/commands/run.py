@@ -12,11 +12,13 @@ from cinefeat.pipeline.commands.options import (
     choose_limits,
     choose_shard,
     compute_options,
+    engine_option,
     load_clips,
     parse_device,
     refresh,
     shared_options,
 )
+from cinefeat.pipeline.engines import parse_engine
 from cinefeat.pipeline.recipe import load_recipe
 from cinefeat.pipeline.stopping import parse_duration, stop_on_signals
 
@@ -24,6 +26,7 @@ from cinefeat.pipeline.stopping import parse_duration, stop_on_signals
 @click.command()
 @shared_options
 @compute_options
+@engine_option
 @click.option("--only", metavar="STAGE", help=f"Run this stage alone: {STAGE_NAMES}.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
 def run(recipe: str, as_json: bool, **options: Any) -> int:
@@ -44,6 +47,7 @@ def run(recipe: str, as_json: bool, **options: Any) -> int:
 @click.argument("name", metavar="STAGE")
 @shared_options
 @compute_options
+@engine_option
 def stage(name: str, recipe: str, **options: Any) -> int:
     """Run STAGE of RECIPE alone: the batch form, for job arrays.
 
@@ -73,6 +77,7 @@ def _execute(
     shards: int | None,
     jobs: int | None,
     device: str,
+    engine: str,
     clip_seconds: float,
     clip_gb: float | None,
     time_budget: str | None,
@@ -90,7 +95,18 @@ def _execute(
     judged = {clip_id for fold in every for side in (fold.train, fold.test) for clip_id in side}
     used = tuple(clip for clip in clips if clip.id in judged)
     limits = choose_limits(clip_seconds, clip_gb)
-    request = Request(recipe, used, store, every, part, n_jobs, place, only, limits=limits)
+    request = Request(
+        recipe,
+        used,
+        store,
+        every,
+        part,
+        n_jobs,
+        place,
+        only,
+        limits=limits,
+        engine=parse_engine(engine),
+    )
     with stop_on_signals(budget) as stop:
         summary = run_stages(request, stop)
     _say_what_was_made(summary.made, summary.seconds)

@@ -68,6 +68,8 @@ class Job:
         Which product of the stage: a clip id, or the name of the part.
     device : str
         Where to compute: "cpu", "cuda" or "cuda:k".
+    engine : str
+        Where to spread what is learned: "local" or "dask://HOST:PORT".
     sources : mapping of str to Path
         Folders of files to import, by what they hold; empty but for the import commands.
     """
@@ -80,6 +82,7 @@ class Job:
     attrs: Mapping[str, Any]
     part: str
     device: str = "cpu"
+    engine: str = "local"
     sources: Mapping[str, Path] = field(default_factory=dict)
 
     @property

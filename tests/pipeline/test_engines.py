@@ -1,0 +1,139 @@
+"""Engines: a cluster of two Dask workers gives what this process gives, also if one is killed."""
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cinefeat.classifiers import PCA, DiagonalGMM, KernelSVM, KMeansCodebook, LinearSVM, to_arrays
+from cinefeat.classifiers.linear import column_blocks
+from cinefeat.pipeline.engines import parse_engine, use_engine
+from cinefeat.pipeline.errors import InputError
+
+pytestmark = pytest.mark.xdist_group("dask")
+Process = subprocess.Popen
+
+
+def start(*arguments: str) -> Process:
+    call = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
+    return subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def start_worker(port: int) -> Process:
+    return start("worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-nanny")
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[int]:
+    """The port of a scheduler without workers."""
+    pytest.importorskip("distributed", reason="the extra [dask] is not installed")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = start("scheduler", "--host", "127.0.0.1", "--port", str(port))
+    yield port
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def workers(scheduler: int) -> Iterator[list[Process]]:
+    """Two workers of the scheduler."""
+    from distributed import Client
+
+    processes = [start_worker(scheduler) for _ in range(2)]
+    with Client(f"tcp://127.0.0.1:{scheduler}", set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def sample(rng: np.random.Generator) -> np.ndarray:
+    centres = 4 * rng.standard_normal((40, 24))
+    rows = centres[rng.integers(40, size=5000)] + rng.standard_normal((5000, 24))
+    return rows.astype(np.float32)
+
+
+def fit_everything(sample: np.ndarray) -> dict[str, np.ndarray]:
+    features, labels = sample[:120], np.arange(120) % 5
+    fitted: dict[str, Any] = {
+        "k-means": KMeansCodebook(40, n_init=4, random_state=0).fit(sample),
+        "gmm": DiagonalGMM(16, max_iter=5, tol=0, random_state=0).fit(sample),
+        "pca": PCA(0.5).fit(sample),
+        "linear": LinearSVM(10.0).fit_blocks(lambda: column_blocks(features, 7), labels),
+        "kernel": KernelSVM(10.0).fit(np.abs(features), labels),
+    }
+    return {
+        f"{name}/{key}": array
+        for name, estimator in fitted.items()
+        for key, array in to_arrays(estimator).items()
+    }
+
+
+def assert_same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name], err_msg=name)
+
+
+def test_two_workers_give_what_one_process_gives(
+    scheduler: int, workers: list[Process], sample: np.ndarray
+) -> None:
+    local = fit_everything(sample)
+    with use_engine(f"dask://127.0.0.1:{scheduler}"):
+        assert_same(fit_everything(sample), local)
+
+
+@pytest.mark.parametrize(
+    "learn",
+    [
+        lambda x: KMeansCodebook(100, n_init=10, max_iter=40, tol=0, random_state=0).fit(x),
+        lambda x: DiagonalGMM(16, max_iter=40, tol=0, random_state=0).fit(x),
+    ],
+    ids=["k-means", "gmm"],
+)
+def test_a_worker_that_is_killed_in_the_middle_is_survived(
+    scheduler: int, workers: list[Process], sample: np.ndarray, learn: Callable[[np.ndarray], Any]
+) -> None:
+    started = time.monotonic()
+    local = to_arrays(learn(sample))
+    took = time.monotonic() - started
+    killer = threading.Timer(0.4 + took / 4, workers[0].kill)
+    with use_engine(f"dask://127.0.0.1:{scheduler}"):
+        killer.start()
+        spread = to_arrays(learn(sample))
+        assert workers[0].wait(0) != 0  # it was not over before
+    assert_same(spread, local)
+
+
+@pytest.mark.parametrize("name", ["dask", "dask://host", "dask://a b:1", "ray://host:1", ""])
+def test_another_name_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="it is local or dask://HOST:PORT"):
+        parse_engine(name)
+
+
+def test_no_scheduler_and_no_workers_are_told_apart(
+    scheduler: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cinefeat.pipeline.engines._CONNECT_SECONDS", 3)
+    with pytest.raises(InputError, match="no workers: start dask worker"):
+        parse_engine(f"dask://127.0.0.1:{scheduler}")
+    with pytest.raises(InputError, match="no scheduler answers there"):
+        parse_engine("dask://127.0.0.1:1")
+
+
+def test_workers_of_another_version_are_refused(
+    scheduler: int, workers: list[Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "0.0")
+    with pytest.raises(InputError, match=r"its workers have cinefeat .*, here it is 0\.0"):
+        parse_engine(f"dask://127.0.0.1:{scheduler}")
