@@ -163,7 +163,7 @@ def test_vlad_is_the_sum_of_residuals_to_the_nearest_anchor() -> None:
     head, (x,) = build("action-vlad")
     assert isinstance(head, ActionVLAD)
     anchors = F.normalize(torch.rand(head.n_anchors, D), dim=1)
-    head.set_anchors(anchors.numpy(), alpha=1000)
+    head.set_anchors(anchors.numpy(), alpha=1e5)
     places = F.normalize(x.permute(0, 1, 3, 4, 2).reshape(10, -1, D), dim=2)
     expected = torch.zeros(10, head.n_anchors, D, dtype=torch.float64)
     for n in range(10):
@@ -172,7 +172,7 @@ def test_vlad_is_the_sum_of_residuals_to_the_nearest_anchor() -> None:
             expected[n, nearest] += place - anchors[nearest]
     expected = F.normalize(F.normalize(expected, dim=2).flatten(1), dim=1)
     found = head.encode(x).detach().double()
-    # a location between two anchors is shared: few are, with alpha = 1000
+    # a location between two anchors is shared: few are, with so great an alpha
     assert F.cosine_similarity(found, expected).min() > 0.97
     np.testing.assert_allclose(found.norm(dim=1), 1, atol=1e-6)
 
