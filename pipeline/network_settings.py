@@ -60,6 +60,14 @@ class TrainedSettings(Settings):
     mixed_precision: bool = Field(default=False, description="bfloat16 products, for GPUs")
     seed: Annotated[int, Field(ge=0)] = 0
 
+    @model_validator(mode="after")
+    def _patience_has_something_to_watch(self) -> Self:
+        if self.patience is not None and self.validation == 0:
+            raise ValueError(
+                f"patience = {self.patience} needs a validation part: set validation, as to 0.2"
+            )
+        return self
+
     @property
     def stream_names(self) -> tuple[str, ...]:
         """Names of the stage's products."""
