@@ -25,6 +25,7 @@ MAX_BYTES = 1 << 20
 MAX_READ = 3000
 """Frames of a video that are decoded at most."""
 _QUALITY = 80
+_GAP = 4
 _MAX_ASPECT = 3.0
 
 
@@ -75,7 +76,7 @@ def _strip(clip: Clip | None, left: int) -> tuple[Strip, int]:
         frames, seconds = _frames(clip)
     except ClipError as error:
         return Strip(reason=f"the video cannot be shown: {error}"), 0
-    image = np.concatenate(frames, axis=1)
+    image = _side_by_side(frames)
     is_written, data = cv2.imencode(
         ".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
     )
@@ -83,6 +84,12 @@ def _strip(clip: Clip | None, left: int) -> tuple[Strip, int]:
         return Strip(reason="left out: the page has its share of images"), 0
     uri = "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
     return Strip(uri, image.shape[1], image.shape[0], tuple(seconds)), len(data)
+
+
+def _side_by_side(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """Join frames (H, w, 3), with white between them."""
+    gap = np.full((HEIGHT, _GAP, 3), 255, np.uint8)
+    return np.concatenate([part for frame in frames for part in (gap, frame)][1:], axis=1)
 
 
 def _sha256(clip: Clip) -> str:

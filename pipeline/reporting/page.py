@@ -145,7 +145,8 @@ def _percent(value: float) -> str:
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:+.1f}".replace("-", "−")
+    text = f"{100 * value:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
 
 
 def _count(value: int) -> str:
@@ -153,7 +154,7 @@ def _count(value: int) -> str:
 
 
 def _score(value: float) -> str:
-    return f"{value:.3g}".replace("-", "−")
+    return f"{value:#.3g}".rstrip(".").replace("-", "−")
 
 
 def _seconds(value: float) -> str:
