@@ -15,8 +15,8 @@ from cinefeat.extractors.imaging import prepare_window, resize_frame
 from cinefeat.extractors.networks import load_plain
 from cinefeat.extractors.spec import InputSpec
 from cinefeat.pipeline.errors import ClipError, InputError
+from cinefeat.pipeline.pictures import write_picture
 from cinefeat.pipeline.stages.embed import Timed, select_windows
-from cinefeat.pipeline.store import temporary_name
 from cinefeat.pipeline.video import VideoReader
 
 _STRIP: Final = 18  # pixels above each pair of rows, for its title
@@ -92,7 +92,7 @@ def draw_activations(
         raise InputError(f"{video} {error}") from error
     except ValueError as error:
         raise InputError(str(error)) from error
-    _write_png(out, np.concatenate(rows))
+    write_picture(out, np.concatenate(rows))
     return shown
 
 
@@ -157,15 +157,3 @@ def _as_volume(array: np.ndarray, spec: InputSpec) -> np.ndarray:
     if spec.layout == "volume":
         return array
     return array.reshape(-1, spec.n_channels, *array.shape[1:]).transpose(1, 0, 2, 3)
-
-
-def _write_png(path: Path, picture: np.ndarray) -> None:
-    _, data = cv2.imencode(".png", picture[..., ::-1])
-    temporary = temporary_name(path)
-    try:
-        temporary.write_bytes(data.tobytes())
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -28,10 +28,12 @@ def pack(
     output: Path,
     fold: str | None,
 ) -> int:
-    """Join what STAGE of RECIPE made into one HDF5 file, a group per clip.
+    """Join what STAGE of RECIPE made into one HDF5 file for other projects.
 
-    Each group is named by the clip id and carries the attributes of the clip's own file, its label,
-    group and split. Clips that failed or are missing are left out and counted.
+    It holds clip, label, group and split of each clip, and with --protocol its side in each fold.
+    Of encode and pool, features/NAME is a matrix with a row per clip; of other stages, clips/ID/NAME
+    are the arrays of a clip. Clips that failed or are missing are left out and counted.
+    cinefeat.pipeline.datasets reads the file for scikit-learn and torch.
 
     \b
     Example:
@@ -44,10 +46,12 @@ def pack(
         manifest = store / "manifest.csv"
     clips = load_clips(videos, group_pattern, manifest, store, 1)
     chosen = load_recipe(recipe)
-    _, every = choose_folds(chosen, clips, protocol, name)
+    told, every = choose_folds(chosen, clips, protocol, name)
     nodes = {f.name: plan(chosen, store, clips, f).get(name) for f in every}
     node = _choose(nodes, name, fold)
-    n_packed = pack_products(node, output)
+    alike = {f for f, other in nodes.items() if other and other.digest == node.digest}
+    sides = [f for f in every if told and f.name in alike and fold in (None, f.name)]
+    n_packed = pack_products(node, sides, output)
     left_out = len(node.clips) - n_packed
     click.echo(f"{n_packed} clips in {output}" + (f", {left_out} left out" if left_out else ""))
     return 1 if left_out else 0

@@ -318,7 +318,7 @@ def test_pack_gives_one_file_with_a_group_per_clip(work: Path) -> None:
                     "--protocol", PROTOCOL)  # fmt: skip
     assert done.returncode == 0, done.stderr
     with h5py.File(out) as file:
-        group = file["turning/g01_turning"]
+        group = file["clips/turning/g01_turning"]
         assert group.attrs["label"] == "turning"
         assert group.attrs["group"] == "g01"
         assert group["hog"].shape[1] == 96
