@@ -43,6 +43,7 @@ COMMANDS = {
     "export-idt": ("interchange", "Write trajectories as the text of the authors' program."),
     "import-idt": ("interchange", "Take trajectories from the text of the authors' program."),
     "pack": ("pack", "Join one stage's products into one HDF5 file."),
+    "export-arrays": ("pack", "Write one stage's products as .npz or .npy files, a clip each."),
     "compare": ("compare", "Compare two feature files: cosine per row, first difference."),
     "verify": ("inspect", "Check that every file of a store is whole and what it claims to be."),
     "demo": ("scan", "Write a small synthetic action data set."),

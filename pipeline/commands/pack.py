@@ -1,4 +1,4 @@
-"""`cinefeat pack`."""
+"""`cinefeat pack` and `cinefeat export-arrays`: products for other projects."""
 
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def pack(
     chosen = load_recipe(recipe)
     told, every = choose_folds(chosen, clips, protocol, name)
     nodes = {f.name: plan(chosen, store, clips, f).get(name) for f in every}
-    node = _choose(nodes, name, fold)
+    node = choose_node(nodes, name, fold)
     alike = {f for f, other in nodes.items() if other and other.digest == node.digest}
     sides = [f for f in every if told and f.name in alike and fold in (None, f.name)]
     n_packed = pack_products(node, sides, output)
@@ -57,11 +57,12 @@ def pack(
     return 1 if left_out else 0
 
 
-def _choose(nodes: dict[str, Any], name: str, fold: str | None) -> Any:
+def choose_node(nodes: dict[str, Any], name: str, fold: str | None) -> Any:
+    """Return the node of a stage per clip: the one of the fold named, or the one of all folds."""
     if None in nodes.values():
         raise InputError(f"the recipe has no stage {name!r}")
     if next(iter(nodes.values())).stage.per == "corpus":
-        raise InputError(f"stage {name} has no product per clip to pack")
+        raise InputError(f"stage {name} has no product per clip")
     if fold is not None:
         if fold not in nodes:
             raise InputError(f"there is no fold {fold!r}; there are {', '.join(nodes)}")
@@ -71,3 +72,71 @@ def _choose(nodes: dict[str, Any], name: str, fold: str | None) -> Any:
             f"stage {name} differs between folds; choose one with --fold {'|'.join(nodes)}"
         )
     return next(iter(nodes.values()))
+
+
+@click.command()
+@click.argument("name", metavar="STAGE")
+@shared_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder to write; new or empty.",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["npz", "npy"]),
+    default="npz",
+    show_default=True,
+    help="A file per clip, or a folder per clip with a file per array.",
+)
+@click.option("--fold", help="For a stage that depends on the fold: the fold's name.")
+def export_arrays(
+    name: str,
+    recipe: str,
+    videos: Path | None,
+    group_pattern: str | None,
+    manifest: Path | None,
+    store: Path,
+    protocol: str | None,
+    output: Path,
+    kind: str,
+    fold: str | None,
+) -> int:
+    """Write what STAGE of RECIPE made as files of numpy, a clip each.
+
+    npz: OUTPUT/CLIP.npz, with the arrays by name and "attributes", a text of JSON that says what
+    made them. npy: OUTPUT/CLIP/ARRAY.npy, and OUTPUT/CLIP/attributes.json. What is there already is
+    not written again; a clip that is there is whole.
+
+    \b
+    Examples:
+      cinefeat export-arrays describe dt-bow --store store -o bags
+      cinefeat export-arrays pool my.toml --store store -o features --format npy
+    """
+    from cinefeat.pipeline.array_files import export_product
+    from cinefeat.pipeline.exports import claim_folder, is_written
+    from cinefeat.pipeline.plan import plan
+
+    if videos is None and manifest is None:
+        manifest = store / "manifest.csv"
+    clips = load_clips(videos, group_pattern, manifest, store, 1)
+    chosen = load_recipe(recipe)
+    _, every = choose_folds(chosen, clips, protocol, name)
+    nodes = {f.name: plan(chosen, store, clips, f).get(name) for f in every}
+    node = choose_node(nodes, name, fold)
+    claim_folder(output, {"digest": node.digest, "format": kind})
+    n_there = 0
+    for clip in node.clips:
+        product, target = node.product(clip.id), output / clip.id
+        target = target.with_name(f"{target.name}.npz") if kind == "npz" else target
+        if not product.exists():
+            continue
+        n_there += 1
+        if not is_written(target, product):
+            export_product(product, target)
+    left_out = len(node.clips) - n_there
+    click.echo(f"{n_there} clips in {output}" + (f", {left_out} left out" if left_out else ""))
+    return 1 if left_out else 0

@@ -190,3 +190,11 @@ def test_h5dump_reads_what_is_written(store: Path, bags: Path, vectors: Path, na
     assert done.returncode == 0, done.stderr
     assert "DATASET" in done.stdout
     assert "error" not in done.stderr.lower()
+
+
+def test_the_command_writes_a_file_of_numpy_per_clip(store: Path, bags: Path, capsys) -> None:
+    arguments = ("describe", store / "tiny.toml", "--store", store / "store", "-o", store / "npz")
+    assert _status(["export-arrays", *map(str, arguments)]) == 0
+    assert capsys.readouterr().out == f"12 clips in {store / 'npz'}\n"
+    with h5py.File(bags) as file, np.load(store / "npz/sit/bob.npz") as found:
+        np.testing.assert_array_equal(found["hog"], file["clips/sit/bob/hog"][:])
