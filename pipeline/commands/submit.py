@@ -12,6 +12,7 @@ import click
 
 from cinefeat.pipeline.commands.options import (
     choose_folds,
+    engine_option,
     load_clips,
     refresh,
     shared_options,
@@ -40,6 +41,7 @@ _USES_GPU = ("flow", "describe", "embed", "network", "fit")
 
 @click.command()
 @shared_options
+@engine_option
 @click.option(
     "--shards",
     type=click.IntRange(min=1),
@@ -91,7 +93,7 @@ def submit(recipe: str, dry_run: bool, **options: Any) -> int:
     stages = [(stage.name, stage.per) for stage in stages_of(chosen)]
     missing = {name: row["missing"] for name, row in rows.items()}
     shards = {name: row.get("shards", ()) for name, row in rows.items()}
-    steps = _steps(plan_steps(stages, missing, shards, count), count, options["gpus"])
+    steps = _steps(plan_steps(stages, missing, shards, count), options)
     if not steps:
         click.echo("all stages are done")
         return 0
@@ -138,12 +140,16 @@ def _batch(
 
 
 def _steps(
-    planned: Sequence[tuple[str, tuple[int, ...] | None]], count: int, gpus: int | None
+    planned: Sequence[tuple[str, tuple[int, ...] | None]], options: dict[str, Any]
 ) -> list[Step]:
-    steps = []
+    steps, gpus = [], options["gpus"]
     for stage, shards in planned:
         on_gpu = gpus is not None and stage in _USES_GPU
-        arguments = ["--shards", str(count)] if shards is not None else []
+        # what learns from the corpus may spread further; what does not is cut into shards
+        name, value = (
+            ("engine", options["engine"]) if shards is None else ("shards", options["shards"])
+        )
+        arguments = [f"--{name}", str(value)]
         arguments += ["--device", "cuda"] if on_gpu else []
         asked = (f"--gpus-per-task={gpus}",) if on_gpu else ()
         steps.append(Step(stage, shards, tuple(arguments), asked))
