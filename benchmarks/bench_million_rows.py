@@ -69,8 +69,8 @@ def mark_done(store: Path, recipe: Path, manifest: Path, share: float, n: int) -
         (node.folder / f"class{i % 400}" / f"g{i % 977:03d}_clip{i:07d}.h5").touch()
 
 
-def measure(command: list[str]) -> tuple[float, float, str]:
-    """Return wall seconds, peak gigabytes and the output of one process."""
+def measure(command: list[str]) -> tuple[float, float, float, str]:
+    """Return wall and processor seconds, peak gigabytes and the output of one process."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -78,7 +78,8 @@ def measure(command: list[str]) -> tuple[float, float, str]:
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} failed")
-    return time.perf_counter() - started, used.ru_maxrss * 1024 / 1e9, text
+    seconds = time.perf_counter() - started
+    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9, text
 
 
 def main() -> None:
@@ -99,8 +100,8 @@ def main() -> None:
         line += ["--manifest", str(manifest), "--store", str(store), "--shards", "1000"]
         commands["cinefeat status"] = line
         for what, command in commands.items():
-            seconds, gigabytes, text = measure(command)
-            print(f"{what:<16}{seconds:7.1f} s {gigabytes:6.2f} GB")
+            seconds, busy, gigabytes, text = measure(command)
+            print(f"{what:<16}{seconds:7.1f} s ({busy:.1f} s of processor) {gigabytes:6.2f} GB")
         print("\n".join(row[:80] for row in text.splitlines()))
 
 
