@@ -1,9 +1,8 @@
 """Training a network of the table from weights that were learned elsewhere.
 
-What the published trainings have in common: the scores are replaced for the new classes, the norms
-behind the first keep what they have learned (partial batch norm: Wang et al., temporal segment
-networks, ECCV 2016), and several snippets of a video are scored together, their mean being trained
-(average consensus).
+What the published trainings have in common: the scores are replaced for the new classes, and the
+norms behind the first keep what they have learned (partial batch norm: Wang et al., temporal
+segment networks, ECCV 2016).
 """
 
 from collections.abc import Mapping
@@ -17,25 +16,19 @@ SCORES = "logits."
 
 
 class FineTuned(nn.Module):
-    """A network in training: snippets averaged, and all norms but the first fixed.
+    """A network in training, all of whose norms but the first may be fixed.
 
     Parameters
     ----------
     body : nn.Sequential
         A network that ends in scores.
-    n_segments : int
-        Snippets of a video that are scored together; 1 trains on single windows.
     partial_norm : bool
         Whether the statistics, scales and offsets of every batch norm behind the first stay.
     """
 
-    def __init__(
-        self, body: nn.Sequential, n_segments: int = 1, partial_norm: bool = False
-    ) -> None:
+    def __init__(self, body: nn.Sequential, partial_norm: bool = False) -> None:
         super().__init__()
-        if n_segments < 1:
-            raise ValueError(f"n_segments is {n_segments}; at least 1 is needed")
-        self.body, self.n_segments = body, n_segments
+        self.body = body
         norms = [m for m in body.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm3d)]
         self._fixed = norms[1:] if partial_norm else []
         for norm in self._fixed:
@@ -50,15 +43,8 @@ class FineTuned(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the scores (N, n_classes) of videos.
-
-        `x` is (N, ...) with one window, (N, n_segments, ...) with several snippets.
-        """
-        if self.n_segments == 1:
-            return self.body(x)
-        if x.shape[1] != self.n_segments:
-            raise ValueError(f"{x.shape[1]} snippets of a video; {self.n_segments} are needed")
-        return self.body(x.flatten(0, 1)).unflatten(0, x.shape[:2]).mean(1)
+        """Return the scores (N, n_classes) of windows."""
+        return self.body(x)
 
 
 def start_from(body: nn.Sequential, tensors: Mapping[str, Tensor], what: str = "weights") -> bool:

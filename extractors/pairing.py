@@ -56,13 +56,30 @@ class PairNetwork(nn.Module):
             images = frames.transpose(1, 2)
             return self.images(images.flatten(0, 1)).unflatten(0, images.shape[:2]).mean(1)
 
-    def decide(self, images: Tensor, videos: Tensor) -> Tensor:
-        """Return scores (N, 2), another video or the same, of features of frames and of clips."""
-        return self.head(self.scale(torch.cat([images, videos], dim=1)))
+    def forward(self, frames: Tensor, clips: Tensor, others: Tensor | None = None) -> Tensor:
+        """Decide whether frames and clips belong together.
 
-    def forward(self, frames: Tensor, clips: Tensor) -> Tensor:
-        """Return scores (N, 2) for pairs of frames and clips, both (N, 3, T, H, W)."""
-        return self.decide(self.image_features(frames), self.videos(clips))
+        Parameters
+        ----------
+        frames : Tensor of shape (N, 3, T, H, W), or (N, n_images)
+            As the image network takes them, or its features of them, computed before.
+        clips : Tensor of shape (N, 3, T, H, W)
+            As the video network takes them.
+        others : Tensor of shape (N,), int64, or None
+            For each clip the number of other frames with which it is paired too.
+
+        Returns
+        -------
+        Tensor of shape (N, 2), or (2 N, 2)
+            Scores of "another video" and "the same": of every clip with its own frames and, with
+            `others`, then of every clip with those.
+        """
+        images = frames if frames.ndim == 2 else self.image_features(frames)
+        videos = self.videos(clips)
+        pairs = torch.cat([images, videos], dim=1)
+        if others is not None:
+            pairs = torch.cat([pairs, torch.cat([images[others], videos], dim=1)])
+        return self.head(self.scale(pairs))
 
 
 def pair_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -76,20 +93,16 @@ def pair_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor
     model : PairNetwork
     batch : mapping
         "clip" (N, 3, T, H, W) as the video network takes it; "frames", the same frames as the
-        image network takes them, or "image_features" (N, n_images) of them, computed before;
-        "video" (N,), a number for each video, of which there must be two or more.
+        image network takes them, or its features of them; "video" (N,), a number for each video,
+        of which there must be two or more.
 
     Returns
     -------
     mapping with "loss" and "accuracy", scalars
     """
-    assert isinstance(model, PairNetwork)
-    stored = batch.get("image_features")
-    images = model.image_features(batch["frames"]) if stored is None else stored
-    videos = model.videos(batch["clip"])
-    other = other_videos(batch["video"])
-    scores = model.decide(torch.cat([images, images[other]]), torch.cat([videos, videos]))
-    targets = torch.cat([torch.ones_like(other), torch.zeros_like(other)])
+    others = other_videos(batch["video"])
+    scores = model(batch["frames"], batch["clip"], others)
+    targets = torch.cat([torch.ones_like(others), torch.zeros_like(others)])
     accuracy = (scores.argmax(1) == targets).float().mean()
     return {"loss": F.cross_entropy(scores, targets), "accuracy": accuracy}
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: fixed norms, averaged snippets, and weights of other classes."""
+"""Fine-tuning: fixed norms, and weights of other classes."""
 
 from functools import partial
 
@@ -46,18 +46,6 @@ def test_all_norms_but_the_first_stay(body: str, n_norms: int) -> None:
 def test_without_partial_norm_all_norms_learn() -> None:
     norms = _norms(FineTuned(BODIES["tsn"](n_classes=3)))
     assert all(n.training and n.weight.requires_grad for n in norms)
-
-
-def test_scores_of_a_video_are_the_mean_over_its_snippets() -> None:
-    torch.manual_seed(0)
-    network = FineTuned(BODIES["tsn"](n_classes=3), 4).eval()
-    x = torch.randn(2, 4, 3, 64, 64)
-    expected = torch.stack([network.body(x[:, k]) for k in range(4)]).mean(0)
-    torch.testing.assert_close(network(x), expected)
-    with pytest.raises(ValueError, match="3 snippets of a video; 4 are needed"):
-        network(x[:, :3])
-    with pytest.raises(ValueError, match="n_segments is 0"):
-        FineTuned(nn.Sequential(), 0)
 
 
 @pytest.mark.parametrize("body", BODIES)

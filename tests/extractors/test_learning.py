@@ -34,8 +34,8 @@ class Case:
     n_steps: int = 80
 
 
-def _tuned(body: Callable[[], nn.Sequential], n_segments: int = 1) -> nn.Module:
-    return FineTuned(body(), n_segments, partial_norm=True)
+def _tuned(body: Callable[[], nn.Sequential]) -> nn.Module:
+    return FineTuned(body(), partial_norm=True)
 
 
 CASES = {
@@ -62,7 +62,7 @@ CASES = {
         partial(_tuned, partial(i3d, 3, N_CLASSES, 1e-3, False, width=0.1)), (3, 16, 32, 32)
     ),
     "tsn": Case(
-        partial(_tuned, partial(bn_inception, 3, N_CLASSES, width=0.1), 3), (3, 3, 64, 64), 1e-3
+        partial(_tuned, partial(bn_inception, 3, N_CLASSES, width=0.1)), (3, 64, 64), 1e-3
     ),
 }  # fmt: skip
 

@@ -59,8 +59,7 @@ def test_the_loss_is_that_of_all_pairs_one_by_one() -> None:
 
 def test_features_computed_before_give_the_same_loss() -> None:
     network, batch = _network().eval(), _batch()
-    features = {"clip": batch["clip"], "video": batch["video"],
-                "image_features": network.image_features(batch["frames"])}  # fmt: skip
+    features = {**batch, "frames": network.image_features(batch["frames"])}
     assert torch.equal(pair_loss(network, features)["loss"], pair_loss(network, batch)["loss"])
 
 
@@ -84,7 +83,7 @@ def test_the_image_network_stays_as_it_is_and_the_rest_learns() -> None:
 def test_a_few_clips_are_told_from_one_another() -> None:
     network, batch = _network(), _batch()
     with torch.no_grad():
-        batch["image_features"] = network.image_features(batch["frames"])
+        batch["frames"] = network.image_features(batch["frames"])
     optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 1e-2)
     for _ in range(200):
         optimiser.zero_grad()
