@@ -65,28 +65,29 @@ class PairNetwork(nn.Module):
             As the image network takes them, or its features of them, computed before.
         clips : Tensor of shape (N, 3, T, H, W)
             As the video network takes them.
-        others : Tensor of shape (N,), int64, or None
-            For each clip the number of other frames with which it is paired too.
+        others : Tensor of shape (M, 2), int64, or None
+            Numbers of a clip and of the frames of another video, to be compared too.
 
         Returns
         -------
-        Tensor of shape (N, 2), or (2 N, 2)
-            Scores of "another video" and "the same": of every clip with its own frames and, with
-            `others`, then of every clip with those.
+        Tensor of shape (N, 2), or (N + M, 2)
+            Scores of "another video" and "the same": of every clip with its own frames, then of
+            the pairs of `others`.
         """
         images = frames if frames.ndim == 2 else self.image_features(frames)
         videos = self.videos(clips)
         pairs = torch.cat([images, videos], dim=1)
         if others is not None:
-            pairs = torch.cat([pairs, torch.cat([images[others], videos], dim=1)])
+            unpaired = torch.cat([images[others[:, 1]], videos[others[:, 0]]], dim=1)
+            pairs = torch.cat([pairs, unpaired])
         return self.head(self.scale(pairs))
 
 
 def pair_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return loss and accuracy of the paired/unpaired decision over a batch of clips.
 
-    Every clip is once paired with its own frames, and once with those of another video in the
-    batch, so that half the pairs match and both features are computed once.
+    Every clip is paired with its own frames, and with those of all other videos in the batch.
+    Both kinds of pairs count one half, as if there were as many of each.
 
     Parameters
     ----------
@@ -99,30 +100,47 @@ def pair_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor
     Returns
     -------
     mapping with "loss" and "accuracy", scalars
+
+    Notes
+    -----
+    The paper draws one other video for each clip; features are computed once here, so that all
+    others cost little more, and a small corpus teaches more in a step.
     """
-    others = other_videos(batch["video"])
+    others = unpaired(batch["video"])
     scores = model(batch["frames"], batch["clip"], others)
-    targets = torch.cat([torch.ones_like(others), torch.zeros_like(others)])
-    accuracy = (scores.argmax(1) == targets).float().mean()
-    return {"loss": F.cross_entropy(scores, targets), "accuracy": accuracy}
+    n_paired = len(scores) - len(others)
+    targets = (torch.arange(len(scores), device=scores.device) < n_paired).long()
+    losses = F.cross_entropy(scores, targets, reduction="none")
+    hits = (scores.argmax(1) == targets).to(losses.dtype)
+    return {
+        name: (values[:n_paired].mean() + values[n_paired:].mean()) / 2
+        for name, values in (("loss", losses), ("accuracy", hits))
+    }
 
 
-def other_videos(numbers: Tensor) -> Tensor:
-    """Return, for each clip of a batch, the index of a clip of another video.
+def unpaired(numbers: Tensor) -> Tensor:
+    """Return all pairs (clip, frames) of a batch that are of different videos.
 
-    Examples
-    --------
-    >>> other_videos(torch.tensor([3, 3, 5])).tolist()
-    [2, 2, 0]
+    Parameters
+    ----------
+    numbers : Tensor of shape (N,), int64
+        Of the videos.
+
+    Returns
+    -------
+    Tensor of shape (M, 2), int64
 
     Raises
     ------
     ValueError
         If all clips are of one video.
+
+    Examples
+    --------
+    >>> unpaired(torch.tensor([3, 3, 5])).tolist()
+    [[0, 2], [1, 2], [2, 0], [2, 1]]
     """
-    if (numbers == numbers[0]).all():
+    pairs = (numbers[:, None] != numbers).nonzero()
+    if len(pairs) == 0:
         raise ValueError("a batch needs clips of two videos or more to make unpaired clips")
-    n = len(numbers)
-    candidates = (torch.arange(n)[:, None] + torch.arange(1, n)).to(numbers.device) % n
-    differs = numbers[candidates] != numbers[:, None]
-    return candidates[torch.arange(n, device=numbers.device), differs.int().argmax(1)]
+    return pairs

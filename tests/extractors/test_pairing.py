@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cinefeat.extractors.layers import ConvUnit, Mean, chain
-from cinefeat.extractors.pairing import PairNetwork, other_videos, pair_loss
+from cinefeat.extractors.pairing import PairNetwork, pair_loss, unpaired
 
 
 def _network() -> PairNetwork:
@@ -28,33 +28,33 @@ def test_the_head_has_the_published_sizes() -> None:
     assert sizes == [(512, 2048), (128, 512), (2, 128)]
 
 
-@pytest.mark.parametrize(
-    "numbers, expected",
-    [([0, 1], [1, 0]), ([3, 3, 5], [2, 2, 0]), ([1, 2, 3], [1, 2, 0]), ([7, 4, 4, 4], [1, 0, 0, 0])],
-)  # fmt: skip
-def test_the_other_clip_is_the_next_of_another_video(
-    numbers: list[int], expected: list[int]
-) -> None:
-    assert other_videos(torch.tensor(numbers)).tolist() == expected
+@pytest.mark.parametrize("numbers", [[0, 1], [3, 3, 5], [1, 2, 3], [7, 4, 4, 4]])
+def test_unpaired_are_all_pairs_of_different_videos(numbers: list[int]) -> None:
+    n = range(len(numbers))
+    expected = [[i, j] for i in n for j in n if numbers[i] != numbers[j]]
+    assert unpaired(torch.tensor(numbers)).tolist() == expected
 
 
 @pytest.mark.parametrize("n_clips", [1, 4])
 def test_clips_of_one_video_make_no_unpaired_ones(n_clips: int) -> None:
     with pytest.raises(ValueError, match="two videos or more"):
-        other_videos(torch.zeros(n_clips, dtype=torch.int64))
+        unpaired(torch.zeros(n_clips, dtype=torch.int64))
 
 
 def test_the_loss_is_that_of_all_pairs_one_by_one() -> None:
     network, batch = _network().eval(), _batch()
-    losses, hits = [], []
-    for i, j in enumerate(other_videos(batch["video"]).tolist()):
-        for k, target in ((i, 1), (j, 0)):
-            scores = network(batch["frames"][k][None], batch["clip"][i][None])
-            losses.append(F.cross_entropy(scores, torch.tensor([target])))
-            hits.append(float(scores.argmax() == target))
+    losses: dict[int, list[Tensor]] = {0: [], 1: []}
+    hits: dict[int, list[float]] = {0: [], 1: []}
+    for i in range(6):
+        for j in range(6):
+            scores = network(batch["frames"][j][None], batch["clip"][i][None])
+            losses[i == j].append(F.cross_entropy(scores, torch.tensor([int(i == j)])))
+            hits[i == j].append(float(scores.argmax() == int(i == j)))
     found = pair_loss(network, batch)
-    torch.testing.assert_close(found["loss"], torch.stack(losses).mean())
-    assert float(found["accuracy"]) == pytest.approx(sum(hits) / len(hits))
+    mean = sum(torch.stack(values).mean() for values in losses.values()) / 2
+    torch.testing.assert_close(found["loss"], mean)
+    share = sum(sum(values) / len(values) for values in hits.values()) / 2
+    assert float(found["accuracy"]) == pytest.approx(share)
 
 
 def test_features_computed_before_give_the_same_loss() -> None:
