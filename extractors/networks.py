@@ -21,6 +21,7 @@ from cinefeat.extractors.ltc import ltc
 from cinefeat.extractors.motionnet import N_FRAMES, hidden_two_stream, motionnet
 from cinefeat.extractors.resnet import resnet
 from cinefeat.extractors.spec import InputSpec, change_spec
+from cinefeat.extractors.t3d import t3d
 from cinefeat.extractors.tsn import bn_inception
 from cinefeat.extractors.two_stream import cnn_m, vgg16
 from cinefeat.extractors.weights import (
@@ -100,6 +101,9 @@ _MOTIONNET = InputSpec(
     "flow", 2 * (N_FRAMES - 1) * 224**2, layout="stack", stride=N_FRAMES - 1, channel_order="bgr",
 )  # fmt: skip
 _HIDDEN_TEMPORAL = replace(_MOTIONNET, features="fc7", feature_size=4096)
+_T3D = InputSpec(
+    "rgb", 32, 256, 224, _IMAGENET_MEAN, _IMAGENET_STD, "features", 896, stride=32, shortest=15
+)
 _LITE0 = replace(_IMAGE, mean=(127.0,) * 3, std=(128.0,) * 3, feature_size=1280)
 
 NETWORKS: dict[str, NetworkEntry] = {
@@ -140,6 +144,7 @@ NETWORKS: dict[str, NetworkEntry] = {
     "hidden-temporal": NetworkEntry(hidden_two_stream, _HIDDEN_TEMPORAL),
     "efficientnet-lite0": NetworkEntry(efficientnet_lite0, _LITE0),
     "densenet121": NetworkEntry(densenet, replace(_IMAGE, feature_size=1024)),
+    "t3d": NetworkEntry(t3d, _T3D, {"n_classes": None}),
     "resnet50": NetworkEntry(resnet, _IMAGE),
     "resnet101": NetworkEntry(resnet, _IMAGE, {"depth": 101}),
     "resnet152-spatial": NetworkEntry(resnet, _RESNET_SPATIAL, {"depth": 152, "n_classes": 101}),

@@ -17,6 +17,7 @@ from cinefeat.classifiers.consensus import SegmentConsensus, classification_loss
 from cinefeat.classifiers.training import Loss
 from cinefeat.extractors.spec import InputSpec
 from cinefeat.extractors.weights import Tensors, WeightRecord
+from cinefeat.pipeline import pixel_models as pixels
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.head_models import (
     build_action_vlad,
@@ -105,6 +106,16 @@ MODELS: dict[str, ModelEntry] = {
     ),
     "two-stream-fusion": ModelEntry(build_fusion, inputs=((MAPS, MAPS),)),
     "snippet-pooling": ModelEntry(build_pooling, inputs=((FEATURES,), (MAPS,))),
+    "single-stream": ModelEntry(pixels.build_single_stream, pixels.single_stream_spec),
+    "fstcn": ModelEntry(pixels.build_fstcn, pixels.fstcn_spec),
+    "ltc": ModelEntry(pixels.build_ltc, pixels.ltc_spec),
+    "t3d": ModelEntry(pixels.build_t3d, pixels.t3d_spec),
+    "t3d-transfer": ModelEntry(
+        pixels.build_transfer, pixels.t3d_spec, pixels.transfer_loss, takes_segments=True
+    ),
+    "fine-tune": ModelEntry(
+        pixels.build_fine_tuned, pixels.fine_tune_spec, rate_of=pixels.fine_tune_rate
+    ),
 }
 
 

@@ -9,6 +9,8 @@ from cinefeat.pipeline.table import Settings, WeightFile
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Side = Annotated[int, Field(ge=16, le=1024, description="of the square that is seen, in pixels")]
+Rate = Annotated[float, Field(ge=0, le=100)]
 PIXELS = ("frames", "flow", "warped_flow")
 
 
@@ -212,6 +214,92 @@ class PoolingSettings(_Head):
     dropout: Share = 0.5
 
 
+class SingleStreamSettings(PixelSettings):
+    """Single-frame, early, late and slow fusion (Karpathy et al. 2014)."""
+
+    model: Literal["single-stream"]
+    fusion: Literal["single", "early", "late", "slow"] = "slow"
+    two_resolutions: bool = Field(
+        default=False, description="one stack sees the frame at half its size, one its centre"
+    )
+    size: Side = Field(default=170, description="pixels; 178 with two resolutions in the paper")
+
+
+class FstCNSettings(PixelSettings):
+    """Factorised spatio-temporal convolutions (Sun et al. 2015)."""
+
+    model: Literal["fstcn"]
+    size: Side = Field(default=204, description="pixels; at least 75")
+
+
+class LTCSettings(PixelSettings):
+    """Long-term temporal convolutions (Varol et al. 2018), on frames or flow."""
+
+    model: Literal["ltc"]
+    window: Count = Field(default=60, description="frames or fields; 20 to 100 in the paper")
+    size: Side = Field(default=71, description="pixels; 58, 71 or 112 in the paper")
+    dropout: Share = Field(default=0.5, description="0.5 for frames, 0.9 for flow in the paper")
+
+
+class T3DSettings(PixelSettings):
+    """DenseNet in three dimensions with temporal transition layers (Diba et al. 2017)."""
+
+    model: Literal["t3d"]
+    depth: Literal[121, 161, 169, 201] = 121
+    transitions: Literal["temporal", "plain"] = "temporal"
+    halves_channels: bool = False
+    window: Count = Field(default=32, description="frames; at least 15, with plain transitions 29")
+    size: Side = Field(default=224, description="pixels; at least 29")
+    dropout: Share = 0.0
+
+
+class TransferSettings(T3DSettings):
+    """What T3D learns from an image network: which frames belong to which clip (Diba et al.)."""
+
+    classifies: ClassVar[bool] = False
+
+    model: Literal["t3d-transfer"]  # type: ignore[assignment]
+    images: str = Field(default="densenet121", description="image network, which stays as it is")
+    images_weights: str = Field(description="its weights")
+    images_origin: str = Field(
+        default="", description="where they come from, told when they are not there"
+    )
+
+    @property
+    def weight_files(self) -> tuple[WeightFile, ...]:
+        """The weights of the image network, and those that the video networks begin with."""
+        images = WeightFile(self.images, self.images_weights, self.images_origin)
+        return (images, *super().weight_files)
+
+
+class FineTuneSettings(PixelSettings):
+    """A network of `cinefeat.extractors.load_network` on new classes, from its weights."""
+
+    model: Literal["fine-tune"]
+    network: str = Field(description="c3d, tsn-rgb, tsn-flow, i3d-rgb, i3d-flow, ...")
+    window: Count | None = Field(default=None, description="frames; the network's by default")
+    size: Side | None = Field(default=None, description="pixels; the network's by default")
+    partial_norm: bool = Field(
+        default=False, description="every batch norm behind the first stays as it is (TSN)"
+    )
+    rates: dict[str, Rate] = Field(
+        default={}, description="factors of the learning rate by layer; 0 fixes a layer"
+    )
+    other_rate: Rate = Field(
+        default=1.0, description="factor of the layers that `rates` leaves out"
+    )
+
+    @model_validator(mode="after")
+    def _fixed_norms_come_from_somewhere(self) -> Self:
+        bare = [stream.name for stream in self.streams if not stream.weights]
+        if self.partial_norm and bare:
+            raise ValueError(
+                f"network.partial_norm keeps norms that stream {bare[0]!r} has not learned: give "
+                "it weights"
+            )
+        return self
+
+
 NetworkSettings = Annotated[
     LRCNSettings
     | ConsensusSettings
@@ -220,6 +308,12 @@ NetworkSettings = Annotated[
     | FusionSettings
     | PoolingSettings
     | MotionNetSettings
-    | HiddenTwoStreamSettings,
+    | HiddenTwoStreamSettings
+    | SingleStreamSettings
+    | FstCNSettings
+    | LTCSettings
+    | T3DSettings
+    | TransferSettings
+    | FineTuneSettings,
     Field(discriminator="model"),
 ]
