@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from cinefeat.extractors import change_spec
-from cinefeat.extractors.finetune import FineTuned, start_from
+from cinefeat.extractors.finetune import SCORES, FineTuned, start_from
 from cinefeat.extractors.fstcn import WINDOW, FstCN
+from cinefeat.extractors.inflate import inflate_tensors
 from cinefeat.extractors.layers import chain, draw_he_weights
 from cinefeat.extractors.ltc import ltc
 from cinefeat.extractors.networks import build_network, load_plain, network_entry
@@ -22,7 +23,7 @@ from cinefeat.extractors.pairing import PairNetwork, pair_loss
 from cinefeat.extractors.single_stream import WINDOWS, SingleStream
 from cinefeat.extractors.spec import InputSpec, Modality
 from cinefeat.extractors.t3d import t3d
-from cinefeat.extractors.weights import find_weights, read_record, read_weights
+from cinefeat.extractors.weights import Tensors, find_weights, read_record, read_weights
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.network_settings import (
     FineTuneSettings,
@@ -38,6 +39,7 @@ Shapes = Sequence[tuple[int, ...]]
 # mean of Karpathy et al.; the divisor keeps He's first weights in their scale
 _GREY = InputSpec("rgb", 1, 200, 170, (117.0,) * 3, (58.0,) * 3, "fc7", 4096)
 _MODALITIES: dict[str, Modality] = {"frames": "rgb", "flow": "flow", "warped_flow": "warped_flow"}
+_I3D_POOL = 193  # pixels below which the published average pool does not fit
 # frames that LTC's crops are cut from, (height, width)
 _LTC_FRAMES = {58: (67, 89), 71: (81, 108), 112: (128, 171)}
 
@@ -211,12 +213,12 @@ def build_fine_tuned(
     tensors = None
     if stream.weights:
         tensors, record = read_weights(find_weights(stream.weights))
-        if record.network != settings.network:
+        if network_entry(record.network).build is not network_entry(settings.network).build:
             raise InputError(
                 f"{stream.weights} holds weights of {record.network!r}, and network.network is "
                 f"{settings.network!r}"
             )
-        options = {**record.options, **options}
+        options = {**record.options, **network_entry(settings.network).options, **options}
     if settings.network.startswith("i3d") and settings.size is not None:
         options["has_average_pool"] = settings.size >= _I3D_POOL
     try:
@@ -226,7 +228,7 @@ def build_fine_tuned(
     if tensors is None:
         draw_he_weights(network)
     else:
-        start_from(network, tensors, stream.weights)
+        _start(network, tensors, stream.weights)
     return FineTuned(network, settings.partial_norm)
 
 
@@ -236,14 +238,18 @@ def fine_tune_rate(settings: FineTuneSettings, name: str) -> float:
     return found[0] if found else settings.other_rate
 
 
-_I3D_POOL = 193  # pixels below which the published average pool does not fit
-
-
 def _started(network: nn.Sequential, stream: StreamSettings) -> nn.Sequential:
     if stream.weights:
         tensors, _ = read_weights(find_weights(stream.weights))
-        try:
-            start_from(network, tensors, stream.weights)
-        except ValueError as error:
-            raise InputError(str(error)) from error
+        _start(network, tensors, stream.weights)
     return network
+
+
+def _start(network: nn.Sequential, tensors: Tensors, weights: str) -> None:
+    """Copy learned weights into a network, those of RGB also into one of flow."""
+    wanted = {n: tuple(t.shape) for n, t in network.state_dict().items() if n in tensors}
+    body = {name: shape for name, shape in wanted.items() if not name.startswith(SCORES)}
+    try:
+        start_from(network, {**tensors, **inflate_tensors(tensors, body)}, weights)
+    except ValueError as error:
+        raise InputError(f"{weights} does not fit the network of the recipe: {error}") from error
