@@ -210,6 +210,12 @@ def build_fine_tuned(
         If the weights are of another network or width.
     """
     options: dict[str, Any] = {"n_classes": n_classes, "width": settings.width}
+    spec = network_entry(settings.network).spec
+    given = (settings.size or spec.crop, settings.window or spec.window)
+    if settings.network == "c3d" and given != (spec.crop, spec.window):
+        raise InputError(
+            f"c3d takes windows of 112 px and 16 frames; network.size and window are {given}"
+        )
     tensors = None
     if stream.weights:
         tensors, record = read_weights(find_weights(stream.weights))
