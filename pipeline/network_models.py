@@ -108,13 +108,20 @@ MODELS: dict[str, ModelEntry] = {
     "snippet-pooling": ModelEntry(build_pooling, inputs=((FEATURES,), (MAPS,))),
     "single-stream": ModelEntry(pixels.build_single_stream, pixels.single_stream_spec),
     "fstcn": ModelEntry(pixels.build_fstcn, pixels.fstcn_spec),
-    "ltc": ModelEntry(pixels.build_ltc, pixels.ltc_spec),
-    "t3d": ModelEntry(pixels.build_t3d, pixels.t3d_spec),
+    "ltc": ModelEntry(pixels.build_ltc, pixels.ltc_spec, weights=pixels.exported),
+    "t3d": ModelEntry(pixels.build_t3d, pixels.t3d_spec, weights=pixels.exported),
     "t3d-transfer": ModelEntry(
-        pixels.build_transfer, pixels.t3d_spec, pixels.transfer_loss, takes_segments=True
+        pixels.build_transfer,
+        pixels.t3d_spec,
+        pixels.transfer_loss,
+        takes_segments=True,
+        weights=pixels.exported,
     ),
     "fine-tune": ModelEntry(
-        pixels.build_fine_tuned, pixels.fine_tune_spec, rate_of=pixels.fine_tune_rate
+        pixels.build_fine_tuned,
+        pixels.fine_tune_spec,
+        rate_of=pixels.fine_tune_rate,
+        weights=pixels.exported,
     ),
 }
 

@@ -23,7 +23,13 @@ from cinefeat.extractors.pairing import PairNetwork, pair_loss
 from cinefeat.extractors.single_stream import WINDOWS, SingleStream
 from cinefeat.extractors.spec import InputSpec, Modality
 from cinefeat.extractors.t3d import t3d
-from cinefeat.extractors.weights import Tensors, find_weights, read_record, read_weights
+from cinefeat.extractors.weights import (
+    Tensors,
+    WeightRecord,
+    find_weights,
+    read_record,
+    read_weights,
+)
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.network_settings import (
     FineTuneSettings,
@@ -225,8 +231,7 @@ def build_fine_tuned(
                 f"{settings.network!r}"
             )
         options = {**record.options, **network_entry(settings.network).options, **options}
-    if settings.network.startswith("i3d") and settings.size is not None:
-        options["has_average_pool"] = settings.size >= _I3D_POOL
+    options |= _pool_option(settings)
     try:
         network = build_network(settings.network, options)
     except TypeError as error:
@@ -242,6 +247,63 @@ def fine_tune_rate(settings: FineTuneSettings, name: str) -> float:
     """Return the factor of the learning rate of a parameter: that of its layer."""
     found = [rate for layer, rate in settings.rates.items() if layer in name.split(".")]
     return found[0] if found else settings.other_rate
+
+
+def exported(
+    settings: LTCSettings | T3DSettings | FineTuneSettings,
+    stream: StreamSettings,
+    network: nn.Module,
+    classes: Sequence[str],
+) -> tuple[Tensors, WeightRecord]:
+    """Return the tensors and the record of a weight file of a trained LTC, T3D or tuned network.
+
+    Of the transfer it is the video network, which has no scores.
+    """
+    inner = "videos" if isinstance(settings, TransferSettings) else "body"
+    inner = "body.body" if isinstance(settings, FineTuneSettings) else inner
+    state = network.get_submodule(inner).state_dict()
+    tensors = {name: t for name, t in state.items() if not name.endswith("num_batches_tracked")}
+    n_classes = len(tensors["logits.bias"]) if "logits.bias" in tensors else None
+    options: dict[str, Any] = {"n_classes": n_classes, "width": settings.width}
+    name, spec, more = _identity(settings, stream)
+    size = _feature_size(tensors, spec.features)
+    usual, changed = network_entry(name).spec.to_dict(), replace(spec, feature_size=size).to_dict()
+    changes = {key: value for key, value in changed.items() if value != usual[key]}
+    kept = () if n_classes is None else tuple(classes)
+    return tensors, WeightRecord(name, "", options | more, changes, kept)
+
+
+def _identity(settings: Any, stream: StreamSettings) -> tuple[str, InputSpec, dict[str, Any]]:
+    """Return the name of what was trained in `NETWORKS`, its input, and its builder's options."""
+    if isinstance(settings, FineTuneSettings):
+        more: dict[str, Any] = {}
+        if stream.weights:
+            more = dict(read_record(find_weights(stream.weights)).options)
+        more |= _pool_option(settings)
+        kept = {key: value for key, value in more.items() if key not in ("n_classes", "width")}
+        return settings.network, fine_tune_spec(settings, stream), kept
+    if isinstance(settings, LTCSettings):
+        name = "ltc-rgb-60" if stream.inputs[0] == "frames" else "ltc-flow-60"
+        more = {"n_frames": settings.window, "size": settings.size, "dropout": settings.dropout}
+        return name, ltc_spec(settings, stream), more
+    names = ("depth", "transitions", "halves_channels", "dropout")
+    return "t3d", t3d_spec(settings, stream), {name: getattr(settings, name) for name in names}
+
+
+def _feature_size(tensors: Tensors, layer: str) -> int:
+    """Return the length of a feature: of a full layer, or of the map before the mean."""
+    if f"{layer}.linear.bias" in tensors:
+        return len(tensors[f"{layer}.linear.bias"])
+    if "norm5.norm.bias" in tensors:
+        return len(tensors["norm5.norm.bias"])
+    return tensors["logits.weight"].shape[1]
+
+
+def _pool_option(settings: FineTuneSettings) -> dict[str, Any]:
+    """Return whether a picture is large enough for the average pool of I3D."""
+    if settings.size is None or not settings.network.startswith("i3d"):
+        return {}
+    return {"has_average_pool": settings.size >= _I3D_POOL}
 
 
 def _started(network: nn.Sequential, stream: StreamSettings) -> nn.Sequential:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
+from cinefeat.extractors import load_network
 from cinefeat.extractors.finetune import FineTuned
 from cinefeat.extractors.networks import build_network, network_entry
 from cinefeat.extractors.pairing import PairNetwork
@@ -149,6 +150,53 @@ def test_transfer_pairs_every_clip_with_the_others(monkeypatch: pytest.MonkeyPat
     assert found["loss"].isfinite()
     with pytest.raises(ValueError, match="one clip left"):
         transfer_loss(network, {"x0": torch.randn(1, 1, 3, 16, 32, 32)})
+
+
+@pytest.mark.parametrize(
+    "model, name, values",
+    [
+        ("ltc", "ltc-rgb-60", {"window": 16, "size": 32, "width": 0.1}),
+        ("t3d", "t3d", {"window": 16, "size": 32, "width": 0.125}),
+        ("fine-tune", "c3d", {"network": "c3d", "width": 0.02}),
+        ("fine-tune", "i3d-rgb", {"network": "i3d-rgb", "window": 16, "size": 32, "width": 0.1}),
+    ],
+)
+def test_an_exported_network_scores_as_the_trained_one(
+    tmp_path: Path, model: str, name: str, values: Any
+) -> None:
+    settings = _settings(model, **values)
+    stream, network = settings.streams[0], _model(settings).eval()
+    exported = MODELS[model].weights
+    assert exported is not None
+    tensors, record = exported(settings, stream, network, ["a", "b", "c", "d"])
+    (tmp_path / "w.safetensors").write_bytes(weight_bytes(tensors, record))
+    loaded = load_network(name, tmp_path / "w.safetensors")
+    spec = spec_of(settings, stream)
+    assert spec is not None
+    assert loaded.spec.shape == spec.shape
+    x = torch.randn(2, *spec.shape)
+    found = loaded(x)
+    assert found["features"].shape == (2, loaded.spec.feature_size)
+    torch.testing.assert_close(
+        torch.from_numpy(found["logits"]), network(x[:, None]).detach(), atol=1e-4, rtol=1e-3
+    )
+
+
+def test_t3d_begins_with_what_the_transfer_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cinefeat.pipeline.pixel_models.load_plain", _random_images)
+    sizes = {"window": 16, "size": 32, "width": 0.125}
+    first = _settings("t3d-transfer", images="densenet121", images_weights="w", **sizes)
+    network = _model(first)
+    exported = MODELS["t3d-transfer"].weights
+    assert exported is not None
+    tensors, record = exported(first, first.streams[0], network, ["a"])
+    (tmp_path / "w.safetensors").write_bytes(weight_bytes(tensors, record))
+    then = _settings("t3d", {"weights": str(tmp_path / "w.safetensors")}, **sizes)
+    state = _model(then).body.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in tensors.items())
+    assert set(state) - set(network.videos.state_dict()) == {"logits.weight", "logits.bias"}
 
 
 def _random_images(name: str, _: str) -> Any:
