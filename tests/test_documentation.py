@@ -119,9 +119,12 @@ def test_python_examples_run(path: Path) -> None:
         exec(compile(block.text, _name(path), "exec"), {})  # noqa: S102 - the page is ours
 
 
-@pytest.mark.parametrize("name", shipped_recipes())
-def test_every_recipe_is_told_of(name: str) -> None:
-    assert f"`{name}`" in (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+def test_recipes_that_the_page_tells_of_exist() -> None:
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`([^`]+)`", row)} <= set(
+        shipped_recipes()
+    )
 
 
 @pytest.mark.slow
