@@ -196,7 +196,7 @@ def _lift(x, origin, lifted):  # type: ignore[no-untyped-def]
 
 
 # The maximum of finite numbers depends on no order.
-@njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
+@njit(cache=True, nogil=True, fastmath={"nnan", "nsz"}, forceinline=True)
 def _shortlist(logs, cutoff, found, ends):  # type: ignore[no-untyped-def]
     n, lanes = 0, np.empty(_LANES, np.float32)
     for i in range(len(logs)):
@@ -218,7 +218,9 @@ def _shortlist(logs, cutoff, found, ends):  # type: ignore[no-untyped-def]
 # The exponent is a sum of squares: reassociation into vector lanes loses nothing, and their order
 # is fixed by the compiled code. Indices rather than rows as arguments spare the cost of making
 # views.
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}, forceinline=True
+)
 def _weigh(lifted, i, found, start, end, log_scale, means, inverse, weight):  # type: ignore[no-untyped-def]
     """Write the posteriors of the components ``found[start:end]``; return the log-likelihood."""
     n_dims, top = means.shape[1], -1e300

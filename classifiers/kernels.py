@@ -53,7 +53,9 @@ def _fill_chi2(a, b, out):  # type: ignore[no-untyped-def]
 
 # All terms are >= 0, so reassociation into vector lanes loses nothing; the lanes' order is fixed.
 # With Python's error model the test for a zero divisor would keep the loop from vector lanes.
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+@njit(
+    cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}, forceinline=True
+)
 def _chi2(a, b):  # type: ignore[no-untyped-def]
     total = np.float32(0.0)
     for d in range(len(a)):

@@ -256,7 +256,7 @@ def _means(x: Array, labels: Array, distances: Array, n_words: int) -> Array:
 
 # A sum of squares loses nothing to reassociation, which the vector lanes need; their order is
 # fixed.
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, forceinline=True)
 def _squared(a, b):  # type: ignore[no-untyped-def]
     total = np.float32(0.0)
     for d in range(len(a)):

@@ -101,7 +101,7 @@ def linear_scores(x: Array, coef: Array, intercept: Array) -> Array:
 
 
 # reassociation lets the sum use vector lanes; their order is fixed by the compiled code
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, forceinline=True)
 def _dot(a, b):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(len(a)):

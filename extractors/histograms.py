@@ -22,7 +22,7 @@ MIN_FLOW = np.float32(0.4)  # px per frame; slower pixels vote for the bin of no
 BIN_OFFSET = np.float32(0.05)  # added to every cell sum
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True, forceinline=True)
 def _orient_row(x: np.ndarray, y: np.ndarray, angle: np.ndarray, length: np.ndarray) -> None:
     """Write direction (in eighths of a turn, 0 <= angle < 8) and length of each vector.
 
@@ -42,7 +42,7 @@ def _orient_row(x: np.ndarray, y: np.ndarray, angle: np.ndarray, length: np.ndar
         length[i] = np.sqrt(x[i] * x[i] + y[i] * y[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True, forceinline=True)
 def _split_slow_row(length: np.ndarray, slow: np.ndarray) -> None:
     """Let slow pixels vote 1 for no motion and nothing for a direction."""
     for i in range(len(length)):
@@ -51,7 +51,7 @@ def _split_slow_row(length: np.ndarray, slow: np.ndarray) -> None:
         length[i] = np.float32(0) if is_slow else length[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True, forceinline=True)
 def _add_votes_row(
     above: np.ndarray, angle: np.ndarray, length: np.ndarray, out: np.ndarray
 ) -> None:
@@ -64,19 +64,19 @@ def _add_votes_row(
             out[ORIENTATIONS * x + b] = above[ORIENTATIONS * x + b] + vote
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True, forceinline=True)
 def _add_row(above: np.ndarray, votes: np.ndarray, out: np.ndarray) -> None:
     for i in range(len(votes)):
         out[i] = above[i] + votes[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True, forceinline=True)
 def _difference_row(before: np.ndarray, after: np.ndarray, out: np.ndarray) -> None:
     for i in range(len(out)):
         out[i] = np.float32(after[i]) - np.float32(before[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True, forceinline=True)
 def _gradient_row(
     plane: np.ndarray, row: int, left: int, right: int, dx: np.ndarray, dy: np.ndarray
 ) -> None:
@@ -93,7 +93,7 @@ def _gradient_row(
         dy[:n] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True, forceinline=True)
 def _sum_cell(
     sums: np.ndarray, upper: int, lower: int, cell: int, values: np.ndarray, k: int
 ) -> None:
@@ -124,7 +124,7 @@ def _sum_cell(
     values[k + 4], values[k + 5], values[k + 6], values[k + 7] = s4, s5, s6, s7
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True, forceinline=True)
 def _sum_slow(slow: np.ndarray, upper: int, lower: int, cell: int) -> np.float32:
     total = np.float32(0)
     for i in range(cell):
@@ -132,7 +132,7 @@ def _sum_slow(slow: np.ndarray, upper: int, lower: int, cell: int) -> np.float32
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True, forceinline=True)
 def _add_root(values: np.ndarray, is_first: bool, out: np.ndarray, t: int, slot: int) -> None:
     """Add the square roots of values, not negative and raised by an offset, as shares.
 

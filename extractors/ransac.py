@@ -65,7 +65,7 @@ def _solve(system: np.ndarray) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True, forceinline=True)
 def _count_fits(
     x: np.ndarray, y: np.ndarray, u: np.ndarray, v: np.ndarray, h: np.ndarray, threshold: np.float32
 ) -> int:

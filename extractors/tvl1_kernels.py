@@ -293,7 +293,7 @@ def _dual_row(
 
 
 # a sum of squares for the test of convergence: its order matters little, and vectorises
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy", forceinline=True)
 def _change_row(
     u: Float32, at_u: np.uint64, bars: Float32, at_bar: np.uint64, n: np.uint64
 ) -> np.float32:

@@ -80,6 +80,16 @@ def test_every_public_name_says_what_it_is(path: Path) -> None:
         assert ast.get_docstring(node), f"{_name(path)}.{node.name} has no docstring"
 
 
+@pytest.mark.parametrize("path", [p for p in MODULES if "fastmath" in p.read_text()], ids=_name)
+def test_kernels_of_fast_arithmetic_are_part_of_their_caller(path: Path) -> None:
+    # else a process that has just compiled them runs another copy than one that loads its caller
+    # from the cache, and copies round differently
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            names = {keyword.arg for keyword in node.keywords}
+            assert "fastmath" not in names or "forceinline" in names, f"line {node.lineno}"
+
+
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_functions_stay_short(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

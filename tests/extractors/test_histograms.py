@@ -1,5 +1,10 @@
 """HOG, HOF and MBH of patches."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -111,3 +116,27 @@ def test_a_step_goes_to_its_temporal_cell_and_leftover_steps_to_none(rng):
     found = _described(gray, flow, [(0, 0)] * 3, settings, ages=[1, 6, 7])
     filled = found.hog.any(2).T
     np.testing.assert_array_equal(filled, [[1, 0, 0], [0, 0, 1], [0, 0, 0]])
+
+
+COMPILED_OR_LOADED = """
+import hashlib
+import numpy as np
+from cinefeat.extractors import dense_trajectories
+rng = np.random.default_rng(0)
+frames = np.kron(rng.integers(0, 255, (20, 30)), np.ones((4, 4))).astype(np.uint8)
+tracks = dense_trajectories([np.roll(frames, k, 1) for k in range(18)], camera_motion=False)
+assert len(tracks["hog"])
+print(hashlib.sha256(b"".join(tracks[name].tobytes() for name in sorted(tracks))).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_kernels_just_compiled_and_loaded_from_the_cache_give_equal_bits(tmp_path: Path) -> None:
+    environ = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    digests = [
+        subprocess.run(
+            [sys.executable, "-c", COMPILED_OR_LOADED], env=environ, capture_output=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert digests[0] == digests[1]
