@@ -26,6 +26,8 @@ _REMEDIES = {
     errno.ESTALE: f"mount it anew {_AGAIN}",
     errno.EFBIG: "allow larger files (ulimit -f), or name another folder",
     errno.ENOTDIR: "name a folder, not a file",
+    errno.EEXIST: "name a folder, not a file",  # where a folder was to be made
+    errno.EISDIR: "name a file, not a folder",
 }
 
 
