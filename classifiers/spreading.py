@@ -23,7 +23,9 @@ _held: ContextVar[frozenset[int]] = ContextVar("held", default=frozenset())
 
 def is_spread() -> bool:
     """Say whether calls run on a joblib backend rather than one by one in this process."""
-    return get_active_backend()[1] not in (None, 1)
+    backend, n_jobs = get_active_backend()
+    # a backend that is named without a number takes its own: all workers of a cluster
+    return (backend.default_n_jobs if n_jobs is None else n_jobs) != 1
 
 
 def spread(task: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> Iterator[T]:

@@ -1,5 +1,6 @@
 """Engines: a cluster of two Dask workers gives what this process gives, also if one is killed."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -89,8 +90,34 @@ def test_two_workers_give_what_one_process_gives(
     scheduler: int, workers: list[Process], sample: np.ndarray
 ) -> None:
     local = fit_everything(sample)
+    before = transitions(scheduler)
     with use_engine(f"dask://127.0.0.1:{scheduler}"):
         assert_same(fit_everything(sample), local)
+    assert transitions(scheduler) > before + 40  # it was not this process that computed
+
+
+def transitions(scheduler: int) -> int:
+    """Changes of state of all tasks that the scheduler has seen."""
+    from distributed import Client
+
+    with Client(f"tcp://127.0.0.1:{scheduler}", set_as_default=False) as client:
+        return client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_counter)
+
+
+def kill_at_work(scheduler: int, worker: Process, killed: threading.Event) -> None:
+    """Kill a worker while the scheduler counts tasks on it, however slow the machine is."""
+    from distributed import Client
+
+    with Client(f"tcp://127.0.0.1:{scheduler}", set_as_default=False) as client:
+        pids = client.run(os.getpid)
+        address = next(address for address, pid in pids.items() if pid == worker.pid)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if client.processing([address]).get(address):
+                worker.kill()
+                killed.set()
+                return
+            time.sleep(0.005)
 
 
 @pytest.mark.parametrize(
@@ -104,14 +131,14 @@ def test_two_workers_give_what_one_process_gives(
 def test_a_worker_that_is_killed_in_the_middle_is_survived(
     scheduler: int, workers: list[Process], sample: np.ndarray, learn: Callable[[np.ndarray], Any]
 ) -> None:
-    started = time.monotonic()
     local = to_arrays(learn(sample))
-    took = time.monotonic() - started
-    killer = threading.Timer(0.4 + took / 4, workers[0].kill)
+    killed = threading.Event()
+    killer = threading.Thread(target=kill_at_work, args=(scheduler, workers[0], killed))
     with use_engine(f"dask://127.0.0.1:{scheduler}"):
         killer.start()
         spread = to_arrays(learn(sample))
-        assert workers[0].wait(0) != 0  # it was not over before
+        killer.join()
+    assert killed.is_set()
     assert_same(spread, local)
 
 
