@@ -187,6 +187,7 @@ def _no_collection() -> Iterator[None]:
     gc.disable()
     try:
         yield
+        gc.freeze()  # nor need it look through them ever after
     finally:
         if was_on:
             gc.enable()
@@ -197,12 +198,13 @@ def _read_rows(reader: "Reader", path: Path) -> Iterator[Clip]:
     header = [name.strip() for name in next(reader, [])]
     _check_header(header, path)
     parsers = _parsers(header, Path(os.path.abspath(path)).parent)
+    at = header.index("clip")
     seen: set[str] = set()
     while block := list(islice(reader, _ROWS_PER_BLOCK)):
+        n_seen, rows = len(seen), [row for row in block if row]
         try:
-            clips = _parse(parsers, [row for row in block if row])
-            n_seen = len(seen)
-            seen.update(clip.id for clip in clips)
+            clips = _parse(parsers, rows)
+            seen.update(row[at] for row in rows)
             is_good = len(seen) == n_seen + len(clips)
         except (ValueError, InputError):
             is_good = False
@@ -217,13 +219,21 @@ def _parse(parsers: "_Parsers", rows: Sequence[Sequence[str]]) -> list[Clip]:
     }
     if rows:
         cells = zip(parsers, zip(*rows, strict=True), strict=True)
-        values |= {name: list(map(parsers[name], column)) for name, column in cells}
+        values |= {name: _parse_column(parsers[name], column) for name, column in cells}
         values["id"] = values.pop("clip")
     clips = [Clip.__new__(Clip) for _ in rows]
     for name, column in values.items():
         # through the slot itself: a frozen record's own __init__ takes four times as long
         deque(map(getattr(Clip, name).__set__, clips, column), maxlen=0)
     return clips
+
+
+def _parse_column(parse: Callable[[str], object], column: Sequence[str]) -> list[object]:
+    if parse is _parse_count and all(column):
+        together = "".join(column)
+        if together.isascii() and together.isdigit():
+            return list(map(int, column))
+    return list(map(parse, column))
 
 
 def _first_error(parsers: "_Parsers", path: Path) -> InputError:
@@ -278,7 +288,7 @@ _Parsers = dict[str, Callable[[str], object]]
 
 def _parsers(header: Sequence[str], folder: Path) -> _Parsers:
     """Return the function from text to value of every column in `header`, in its order."""
-    table: _Parsers = dict.fromkeys(COLUMNS, _memo(_parse_count))
+    table: _Parsers = dict.fromkeys(COLUMNS, _parse_count)
     table |= dict.fromkeys(("group", "split", "codec", "reason"), _memo(str.strip))
     table |= dict.fromkeys(("fps", "duration"), _memo(_parse_number))
     table |= {"label": _memo(_parse_label), "status": _memo(_parse_status)}

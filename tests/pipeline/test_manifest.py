@@ -7,6 +7,7 @@ import pytest
 
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.manifest import COLUMNS, Clip, check_id, read_manifest, write_manifest
+from cinefeat.pipeline.plan import shard_of
 
 PROBED = Clip(
     id="walk/daria 2é",
@@ -127,6 +128,53 @@ def test_an_error_far_down_has_its_own_line(tmp_path):
     rows[8998] = "c17,again.avi,walk"
     with pytest.raises(InputError, match="line 9000: clip id 'c17' comes twice"):
         _read(tmp_path, "clip,path,label\n" + "\n".join(rows))
+
+
+def _great_list(n: int) -> bytes:
+    """Return a list of n clips as another system may save it: a mark, CRLF, spaces, unicode."""
+    rows = [
+        f"Läufer {i % 50}/日本 {i:06d},videos/{i:06d}.avi, gehen {i % 50} ,{i}" for i in range(n)
+    ]
+    return "\ufeffclip,path,label,frames_decoded\r\n".encode() + "\r\n".join(rows).encode()
+
+
+def test_a_list_of_100_000_clips_is_read_and_every_clip_is_in_one_shard(tmp_path):
+    n, n_shards = 100_000, 300
+    clips = _read(tmp_path, _great_list(n))
+    assert len(clips) == n
+    for i in (0, 4095, 4096, n - 1):
+        path = tmp_path / f"videos/{i:06d}.avi"
+        expected = Clip(f"Läufer {i % 50}/日本 {i:06d}", path, f"gehen {i % 50}", frames_decoded=i)
+        assert clips[i] == expected
+    shards = [shard_of(clip.id, n_shards) for clip in clips]
+    sizes = [shards.count(shard) for shard in range(n_shards)]
+    assert sum(sizes) == n
+    assert max(abs(size - n / n_shards) for size in sizes) < 6 * (n / n_shards) ** 0.5
+
+
+@pytest.mark.parametrize(
+    "n, row, message",
+    [
+        (
+            100_000,
+            "Läufer 7/日本 000007,a.avi,gehen,1",
+            "clip id 'Läufer 7/日本 000007' comes twice",
+        ),
+        (5000, "Läufer 7/日本 000007,a.avi,gehen,1", "clip id 'Läufer 7/日本 000007' comes twice"),
+        (5000, "../Läufer,a.avi,gehen,1", "clip id '../Läufer' must not have a part that starts"),
+        (5000, "/Läufer,a.avi,gehen,1", "clip id '/Läufer' must be relative"),
+        (5000, "Läufer,a.avi,gehen,٣", "frames_decoded is '٣': it must be a whole number"),
+        (5000, "Läufer,a.avi,gehen,1 2", "frames_decoded is '1 2': it must be a whole number"),
+    ],
+)
+def test_the_last_line_of_a_long_list_counts_like_the_first(tmp_path, n, row, message):
+    with pytest.raises(InputError, match=f"line {n + 2}: {message}"):
+        _read(tmp_path, _great_list(n) + f"\r\n{row}\r\n".encode())
+
+
+def test_an_empty_count_among_many_is_unknown(tmp_path):
+    clips = _read(tmp_path, _great_list(10) + "\r\nLäufer,a.avi,gehen,\r\n".encode())
+    assert [clip.frames_decoded for clip in clips] == [*range(10), None]
 
 
 def test_a_manifest_that_is_not_there_is_refused_by_name(tmp_path):
