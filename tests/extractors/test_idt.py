@@ -89,15 +89,34 @@ def _assert_equal_rows(found, reference, info=1e-3):
         assert _cosines(found[name], reference[name]).min() > 0.9999
 
 
+# Where the authors' decoder gave one level of luma less than today's (its inverse cosine transform
+# rounded otherwise): frame, y, x and change in grey levels, of which a level of luma has 1 or 2.
+# Found by searching for the pixels that explain what their histograms of gradients differ by.
+OTHER_LUMA = (
+    (86, 46, 68, -1),
+    (87, 46, 68, -1),
+    (298, 45, 57, -1),
+    (302, 52, 71, -1),
+    (303, 52, 71, -1),
+    (304, 52, 71, -1),
+    (305, 52, 71, -2),
+)
+
+
 @pytest.mark.slow
 def test_dt_equals_the_output_that_the_authors_ship(shared):
-    found = dense_trajectories(_clip(shared, "kth"), camera_motion=False)
-    reference = _table(shared, DT["kth"])
-    # their machine differs from the same program built anew in four rows, by up to 0.0075 px
-    _assert_equal_rows(found, reference, info=8e-3)
-    apart = np.abs(found["info"] - reference["info"])[:, [0, 1, 2, 3, 4, 6, 7, 8, 9]].max(1)
+    frames, reference = _clip(shared, "kth"), _table(shared, DT["kth"])
+    today = dense_trajectories(frames, camera_motion=False)
+    for frame, y, x, change in OTHER_LUMA:
+        frames[frame][y, x] = frames[frame][y, x].astype(int) + change
+    found = dense_trajectories(frames, camera_motion=False)
     assert len(found["info"]) == 2092
-    assert (apart > 1e-3).sum() <= 4
+    _assert_equal_rows(found, reference)
+    np.testing.assert_allclose(found["hog"], reference["hog"], atol=5e-6)
+    # today's decoding gives the same rows, four of them beyond the tolerance
+    apart = np.abs(today["info"] - reference["info"])[:, [0, 1, 2, 3, 4, 6, 7, 8, 9]].max(1)
+    assert np.flatnonzero(apart > 1e-3).tolist() == [615, 669, 1802, 1861]
+    _assert_equal_rows(today, reference, info=8e-3)
 
 
 def test_dt_equals_the_reference_program(shared):
