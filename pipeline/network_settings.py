@@ -96,6 +96,10 @@ class _Head(TrainedSettings):
     steps: Count = Field(
         default=25, description="rows of a clip that it sees: one from each of as many equal parts"
     )
+    normalise: bool = Field(
+        default=False,
+        description="scale each step's features, or a map's at each place, to unit length",
+    )
 
 
 class PixelSettings(TrainedSettings):

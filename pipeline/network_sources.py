@@ -67,7 +67,7 @@ def open_samples(
     _check_inputs(job, settings, stream, spec)
     if spec is None:
         read = _held(lambda clip: _stored(job, stream.inputs, clip))
-        take = _rows_of(settings.steps)
+        take = _rows_of(settings.steps, settings.normalise)
     else:
         read = _held(lambda clip: [_pixels(job, spec.modality, clip)])
         take = _windows_of(settings, spec, mode)
@@ -131,13 +131,20 @@ def _stored(job: Job, names: Sequence[str], clip: Clip) -> list[np.ndarray]:
     return [a.mean(axis=2, dtype=np.float32) if a.ndim == 5 else a for a in rows]
 
 
-def _rows_of(n_steps: int) -> Callable[..., list[np.ndarray]]:
+def _rows_of(n_steps: int, is_normalised: bool) -> Callable[..., list[np.ndarray]]:
     def take(arrays: list[np.ndarray], rng: np.random.Generator | None) -> list[np.ndarray]:
         # arrays may have different numbers of rows: one place in time is taken from all
         places = (np.arange(n_steps) + (0.5 if rng is None else rng.random(n_steps))) / n_steps
-        return [a[(places * len(a)).astype(int)].astype(np.float32) for a in arrays]
+        rows = [a[(places * len(a)).astype(int)].astype(np.float32) for a in arrays]
+        return [_unit_length(x) for x in rows] if is_normalised else rows
 
     return take
+
+
+def _unit_length(rows: np.ndarray) -> np.ndarray:
+    """Scale features (T, D), or maps (T, C, H, W) at each place, to unit length; zeros stay."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
 
 
 def _pixels(job: Job, modality: str, clip: Clip) -> np.ndarray:

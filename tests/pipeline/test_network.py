@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,6 +159,29 @@ def test_every_head_learns_and_is_judged(work: Path, model: str) -> None:
     assert curves["curves/train/accuracy"][-1] == 1.0
     assert trained.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
     assert not list(work.rglob(f"*{CHECKPOINT}"))
+
+
+@pytest.mark.parametrize("mode", ["train", "test"])
+def test_normalised_rows_have_unit_length_and_their_directions(work: Path, mode: Any) -> None:
+    loaded = []
+    for more in ("normalise = true", ""):
+        text = one_stream("two-stream-fusion", '["c3d/maps", "c3d/features"]', more)
+        request = request_of(work, text)
+        node = plan(request.recipe, request.store, request.clips, request.folds[0])["network"]
+        (job,) = jobs(node, ("rgb",), "cpu")
+        stream = job.settings.streams[0]
+        loaded.append(open_samples(job, job.settings, stream, job.clips, LABELS, mode).load([0], 3))
+    normalised, plain = loaded
+    for name in ("x0", "x1"):  # maps at each place, and features
+        expected = plain[name] / plain[name].square().sum(dim=2, keepdim=True).sqrt()
+        torch.testing.assert_close(normalised[name], expected)
+
+
+def test_rows_of_zeros_stay_when_normalised() -> None:
+    from cinefeat.pipeline.network_sources import _unit_length
+
+    rows = np.array([[0, 0], [3, 4]], np.float32)
+    np.testing.assert_allclose(_unit_length(rows), [[0, 0], [0.6, 0.8]])
 
 
 def test_streams_are_averaged_by_their_weights(work: Path) -> None:
