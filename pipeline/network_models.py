@@ -46,6 +46,11 @@ from cinefeat.pipeline.network_settings import (
 Shapes = Sequence[tuple[int, ...]]
 
 
+def mean_of_windows(_: Any, scores: Tensor) -> Tensor:
+    """Return the mean (N, n_classes) of the scores (N, K, n_classes) of steps or windows."""
+    return scores.mean(dim=1)
+
+
 @dataclass(frozen=True)
 class ModelEntry:
     """A model of the table.
@@ -65,6 +70,9 @@ class ModelEntry:
         ``prepare(settings, network, batches)`` sees some batches of training samples before training begins.
     takes_segments : bool
         Whether a network of pixels takes (N, K, ...) rather than single windows.
+    join : callable
+        ``join(settings, scores)`` makes scores of videos (N, n_classes) of those of their steps or
+        windows (N, K, n_classes) at test.
     rate_of : callable or None
         ``rate_of(settings, name)`` is the factor of a parameter's learning rate; 0 fixes it.
     weights : callable or None
@@ -78,6 +86,7 @@ class ModelEntry:
     inputs: tuple[tuple[int, ...], ...] = ()
     prepare: Callable[[Any, Any, Sequence[dict[str, Tensor]]], None] | None = None
     takes_segments: bool = False
+    join: Callable[[Any, Tensor], Tensor] = mean_of_windows
     rate_of: Callable[[Any, str], float] | None = None
     weights: (
         Callable[[Any, StreamSettings, nn.Module, Sequence[str]], tuple[Tensors, WeightRecord]]
@@ -107,7 +116,7 @@ MODELS: dict[str, ModelEntry] = {
     "two-stream-fusion": ModelEntry(build_fusion, inputs=((MAPS, MAPS),)),
     "snippet-pooling": ModelEntry(build_pooling, inputs=((FEATURES,), (MAPS,))),
     "single-stream": ModelEntry(pixels.build_single_stream, pixels.single_stream_spec),
-    "fstcn": ModelEntry(pixels.build_fstcn, pixels.fstcn_spec),
+    "fstcn": ModelEntry(pixels.build_fstcn, pixels.fstcn_spec, join=pixels.join_fstcn),
     "ltc": ModelEntry(pixels.build_ltc, pixels.ltc_spec, weights=pixels.exported),
     "t3d": ModelEntry(pixels.build_t3d, pixels.t3d_spec, weights=pixels.exported),
     "t3d-transfer": ModelEntry(

@@ -234,6 +234,24 @@ class FstCNSettings(PixelSettings):
 
     model: Literal["fstcn"]
     size: Side = Field(default=204, description="pixels; at least 75")
+    join: Literal["sparsity", "mean"] = Field(
+        default="sparsity",
+        description="of a video's windows and crops: each crop's windows weighted by the sparsity "
+        "of their probabilities, then the maximum over crops; or the mean of all",
+    )
+
+    @model_validator(mode="after")
+    def _sparsity_is_of_probabilities(self) -> Self:
+        if self.join == "sparsity" and self.scores == "logits":
+            raise ValueError(
+                'network.join = "sparsity" weighs probabilities: set scores = "softmax"'
+            )
+        if self.join == "sparsity" and self.consensus in ("max", "weighted"):
+            raise ValueError(
+                f'network.join = "sparsity" joins single windows, and consensus = '
+                f'{self.consensus!r} leaves none: set it to "average", or join to "mean"'
+            )
+        return self
 
 
 class LTCSettings(PixelSettings):

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cinefeat.extractors import change_spec
 from cinefeat.extractors.finetune import SCORES, FineTuned, start_from
-from cinefeat.extractors.fstcn import WINDOW, FstCN
+from cinefeat.extractors.fstcn import WINDOW, FstCN, sci_fusion
 from cinefeat.extractors.inflate import inflate_tensors
 from cinefeat.extractors.layers import chain, draw_he_weights
 from cinefeat.extractors.ltc import ltc
@@ -79,6 +80,14 @@ def build_fstcn(
 ) -> nn.Module:
     """Build FstCN with random weights, features in their first order."""
     return draw_he_weights(FstCN(n_classes, settings.size, settings.width))
+
+
+def join_fstcn(settings: FstCNSettings, scores: Tensor) -> Tensor:
+    """Join the probabilities (N, K, n_classes) of K windows, all crops of the first window first."""
+    if settings.join == "mean":
+        return scores.mean(dim=1)
+    by_crop = scores.unflatten(1, (-1, settings.test_crops)).transpose(1, 2)
+    return torch.from_numpy(np.stack([sci_fusion(video) for video in by_crop.cpu().numpy()]))
 
 
 def ltc_spec(settings: LTCSettings, stream: StreamSettings) -> InputSpec:

@@ -206,7 +206,7 @@ def _parse(text: str) -> Any:
 def _scores(job: Job, settings: Any, stream: StreamSettings, network: nn.Module) -> np.ndarray:
     samples = open_samples(job, settings, stream, job.clips, (), "test")
     if isinstance(network, SegmentConsensus) and network.rule == "average":
-        network.rule = "none"  # the mean comes after the softmax, if there is one
+        network.rule = "none"  # windows are joined after the softmax, if there is one
     rows = []
     with torch.no_grad():
         for start in range(0, samples.n, BATCH):
@@ -214,5 +214,7 @@ def _scores(job: Job, settings: Any, stream: StreamSettings, network: nn.Module)
             batch = {k: x.to(job.device) for k, x in samples.load(numbers, 0).items()}
             scores = network(*inputs_of(batch)).double()
             scores = scores.softmax(dim=-1) if settings.scores == "softmax" else scores
-            rows.append(scores.flatten(1, -2).mean(dim=1) if scores.ndim > 2 else scores)
+            if scores.ndim > 2:
+                scores = MODELS[settings.model].join(settings, scores.flatten(1, -2))
+            rows.append(scores)
     return torch.cat(rows).cpu().numpy()

@@ -24,6 +24,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "ltc-rgb": {"window": 20, "size": 58, "width": 0.1},
     "ltc-flow": {"window": 20, "size": 58, "width": 0.1},
     "t3d": {"window": 16, "size": 32, "width": 0.125},
+    "t3d-tsn": {"window": 16, "size": 32, "width": 0.125, "segments": 2, "test_windows": 2},
     "t3d-transfer": {"window": 16, "size": 32, "width": 0.125},
     "c3d-fine-tuned": {"width": 0.05, "test_windows": 2},
     "tsn-rgb-fine-tuned": {"size": 64, "width": 0.1, "partial_norm": False, "test_crops": 1},

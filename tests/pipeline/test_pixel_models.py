@@ -136,6 +136,27 @@ def test_rates_are_those_of_the_layers() -> None:
     assert {rate for name, rate in found.items() if ".conv" in name} == {0}
 
 
+def test_fstcn_joins_crops_and_windows_by_their_sparsity() -> None:
+    # two windows of ten crops, the crops of a window side by side
+    scores = torch.full((1, 20, 2), 0.5, dtype=torch.float64)
+    scores[0, 3], scores[0, 13] = torch.tensor([0.9, 0.1]), torch.tensor([0.3, 0.7])
+    join, sizes = MODELS["fstcn"].join, {"size": 75, "test_crops": 10}
+    # crop 3: SCI 0.8 and 0.4; the other crops say 0.5
+    expected = [(0.8 * 0.9 + 0.4 * 0.3) / 1.2, 0.5]
+    assert join(_settings("fstcn", **sizes), scores)[0].tolist() == pytest.approx(expected)
+    mean = join(_settings("fstcn", join="mean", **sizes), scores)
+    torch.testing.assert_close(mean, scores.mean(dim=1))
+
+
+@pytest.mark.parametrize(
+    "values, words", [({"scores": "logits"}, "softmax"), ({"consensus": "max"}, "average")]
+)
+def test_sparsity_needs_the_probabilities_of_windows(values: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        _settings("fstcn", **values)
+    assert _settings("fstcn", join="mean", **values).join == "mean"
+
+
 def test_transfer_pairs_every_clip_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cinefeat.pipeline.pixel_models.load_plain", _random_images)
     settings = _settings(
