@@ -174,8 +174,12 @@ def _run_node(request: Request, node: Node, pool: WorkerPool, summary: Summary) 
         )
         for job in planning.jobs(node, attempted, request.device)
     ]
+    n_lost = pool.n_lost
     try:
         for outcome in track(pool.run(tasks), len(tasks), node.stage.name):
+            if pool.n_lost > n_lost:
+                n_lost = pool.n_lost
+                remove_stale_temporaries(node.folder)
             _settle(node, outcome, by_id, summary)
     except BaseException:
         pool.abandon()

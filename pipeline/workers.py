@@ -70,9 +70,15 @@ class WorkerPool:
         Processes at most; they start when the first tasks come and stay until the pool is left.
     stop : Stop or None
         Asked whether to go on.
+
+    Attributes
+    ----------
+    n_lost : int
+        Workers that died, or were killed at a limit, with whatever they were writing.
     """
 
     def __init__(self, n_workers: int, stop: Stop | None = None) -> None:
+        self.n_lost = 0
         self._n_workers = n_workers
         self._stop = stop or Stop()
         self._workers: list[_Worker] = []
@@ -121,6 +127,7 @@ class WorkerPool:
             wait([handle for worker in busy for handle in worker.handles], _POLL_SECONDS)
             for worker in busy:
                 outcome = worker.poll()
+                self.n_lost += not worker.is_alive
                 if outcome and outcome.was_killed and id(outcome.task) not in tried_again:
                     tried_again.add(id(outcome.task))
                     waiting.append(outcome.task)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from faults import STAGES, assert_same_arrays, call, line, write_work
+from synthetic import motion_only_frames, write_video
 
 pytestmark = pytest.mark.xdist_group("kills")
 N_PROCESSES = 2
@@ -129,3 +130,27 @@ def test_killed_at_random_in_every_stage_and_run_once_more_the_store_is_whole(
     assert (store / "failures.csv").read_text() == "clip,stage,reason\n"
     verified = call([*command[:3], "verify", "--store", str(store)])
     assert verified.returncode == 0, verified.stdout
+
+
+def test_a_worker_killed_twice_at_a_clip_leaves_nothing_but_a_failure(tmp_path: Path) -> None:
+    if not Path("/proc").is_dir():
+        pytest.skip("that a process has ended is told by /proc, which is not here")
+    frames = motion_only_frames("turning", 0)
+    write_video(tmp_path / "videos/turning/g01.avi", [*frames] * 100)
+    store = tmp_path / "store"
+    (tmp_path / "every.toml").write_text('name="f"\ntitle="f"\nsource="f"\n[flow]\n')
+    place = ("--videos", tmp_path / "videos", "--store", store, "--jobs", "1")
+    stage = (*line(tmp_path, store)[:3], "stage", "flow", tmp_path / "every.toml", *place)
+    process = subprocess.Popen(stage)
+    killed: set[Path] = set()
+    while len(killed) < 2 and process.poll() is None:
+        for path in set((store / "flow").rglob(".*.tmp")) - killed:
+            if ".h5." in path.name:
+                killed.add(path)
+                os.kill(int(path.name.split(".")[-2].partition("-")[0]), signal.SIGKILL)
+        time.sleep(0.005)
+    assert process.wait() == 1
+    assert len(killed) == 2
+    assert not list(store.rglob("*.tmp"))
+    (row,) = (store / "failures.csv").read_text().splitlines()[1:]
+    assert row == "turning/g01,flow,its worker process was killed by SIGKILL"
