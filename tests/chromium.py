@@ -19,6 +19,7 @@ import pytest
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _SECONDS = 60.0
+_MESSAGES = {"Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"}
 _SWITCHES = (
     "--headless=new",
     "--no-sandbox",  # tests may run as root, and open only pages of their own
@@ -120,6 +121,16 @@ class Chromium:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def assert_quiet(self, page: Path, width: int) -> None:
+        """The page that was opened is no wider than its window, said nothing, asked for nothing."""
+        inner, outer = self.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert outer == width
+        assert inner <= outer
+        assert [event for event in self.events if event["method"] in _MESSAGES] == []
+        asked = [event["params"]["request"]["url"] for event in self.events
+                 if event["method"] == "Network.requestWillBeSent"]  # fmt: skip
+        assert [url for url in asked if not url.startswith("data:")] == [page.resolve().as_uri()]
 
     def screenshot(self, path: Path) -> None:
         """Write the whole page as PNG."""

@@ -11,7 +11,7 @@ import numpy as np
 from cinefeat.classifiers import accuracy, bootstrap_difference, mcnemar_test
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.report import Evaluation, measures
-from cinefeat.pipeline.reporting.figures import Run
+from cinefeat.pipeline.reporting.figures import MEASURES, Run
 
 N_CLIPS = 40
 """Clips that are listed as told apart by the runs."""
@@ -52,7 +52,7 @@ def compare_runs(runs: Sequence[Run], *, common: bool = False) -> dict[str, Any]
         pair["p_holm"] = adjusted
     first = evaluations[0]
     listed = _hard(evaluations)
-    rows = [_row(name, one) for name, one in zip(names, evaluations, strict=True)]
+    rows = [_row(*row) for row in zip(names, runs, evaluations, strict=True)]
     lowest = min(row["accuracy_interval"][0] for row in rows)
     return {
         "n_clips": len(first.clips),
@@ -119,12 +119,11 @@ def _select(evaluation: Evaluation, order: Sequence[str]) -> Evaluation:
     return replace(evaluation, **{name: getattr(evaluation, name)[rows] for name in of_clips})
 
 
-def _row(name: str, one: Evaluation) -> dict[str, Any]:
-    return {
-        "name": name,
-        "n_right": int(np.sum(one.labels == one.predicted)),
-        **measures(one),
-    }
+def _row(name: str, run: Run, one: Evaluation) -> dict[str, Any]:
+    """Return what a run measured, anew only where it is compared on some of its clips."""
+    is_whole = len(one.clips) == len(run.evaluation.clips)
+    found = {key: run.result[key] for key in MEASURES} if is_whole else measures(one)
+    return {"name": name, "n_right": int(np.sum(one.labels == one.predicted)), **found}
 
 
 def _pair(name: str, other: str, first: Evaluation, second: Evaluation) -> dict[str, Any]:

@@ -64,7 +64,8 @@ def _draw(stream: dict[str, Any]) -> str:
             for i, values in enumerate(lines):
                 style = "-" if part == "train" else "--"
                 label = part if i == 0 else None
-                axes.plot(np.arange(1, len(values) + 1), values, style, color=colour, label=label)
+                epochs = np.arange(1, len(values) + 1)
+                axes.plot(epochs, values, style, color=colour, label=label, linewidth=1)
         axes.set(xlabel="epoch", ylabel=measure)
         axes.legend(frameon=False, labelcolor="linecolor")
     return svg(drawing, f"Learning curves of {stream['stream']}: {', '.join(measures)} by epoch")

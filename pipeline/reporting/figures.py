@@ -23,6 +23,8 @@ N_TOP = 3
 """Scores that are shown of a clip."""
 N_CONFUSIONS = 10
 """Pairs of classes that are listed as confused."""
+MEASURES = ("accuracy", "accuracy_interval", "mean_class_accuracy", "mean_average_precision")
+"""What ``result.json`` says of all test clips together."""
 _TOLD = ("clip", "label", "predicted")
 
 
@@ -100,9 +102,8 @@ def _read_result(path: Path) -> dict[str, Any]:
         result = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is not JSON in UTF-8: {error}") from error
-    needed = {"accuracy", "accuracy_interval", "mean_class_accuracy", "mean_average_precision"}
-    if not isinstance(result, dict) or needed - result.keys():
-        raise InputError(f"{path} lacks {', '.join(sorted(needed))}: it is not a run's result")
+    if not isinstance(result, dict) or set(MEASURES) - result.keys():
+        raise InputError(f"{path} lacks {', '.join(sorted(MEASURES))}: it is not a run's result")
     return result
 
 

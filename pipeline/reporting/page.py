@@ -154,7 +154,9 @@ def _count(value: int) -> str:
 
 
 def _score(value: float) -> str:
-    return f"{value:#.3g}".rstrip(".").replace("-", "−")
+    """Three digits, and no more than three of them decimals unless all three are zeros."""
+    text = f"{value:.3f}" if 0.001 <= abs(value) < 1 else f"{value:#.3g}".rstrip(".")
+    return text.replace("-", "−")
 
 
 def _seconds(value: float) -> str:

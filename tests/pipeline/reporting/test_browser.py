@@ -3,8 +3,6 @@
 Screenshots go to the folder that CINEFEAT_ARTEFACTS names, else to the test's own.
 """
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,24 +11,9 @@ from report_folders import make_run
 
 from cinefeat.pipeline import cli
 
-MESSAGES = {"Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"}
 WIDTHS = (400, 1280)
 
 pytestmark = pytest.mark.xdist_group("browser")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    with Chromium(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    named = os.environ.get("CINEFEAT_ARTEFACTS")
-    folder = Path(named) if named else tmp_path_factory.mktemp("artefacts")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _report(*arguments: object) -> None:
@@ -64,13 +47,7 @@ def test_nothing_overflows_and_nothing_is_said_or_asked_for(
     for scheme in ("light", "dark"):
         browser.open(page, width, scheme=scheme)
         browser.screenshot(artefacts / f"report-{name}-{width}-{scheme}.png")
-        inner, outer = browser.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-        assert outer == width
-        assert inner <= outer
-        assert [event for event in browser.events if event["method"] in MESSAGES] == []
-        asked = [event["params"]["request"]["url"] for event in browser.events
-                 if event["method"] == "Network.requestWillBeSent"]  # fmt: skip
-        assert [url for url in asked if not url.startswith("data:")] == [page.resolve().as_uri()]
+        browser.assert_quiet(page, width)
 
 
 def test_the_check_of_requests_and_messages_can_fail(browser: Chromium, tmp_path: Path) -> None:

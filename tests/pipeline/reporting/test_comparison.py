@@ -1,5 +1,6 @@
 """Runs on the same clips: what is refused, and Holm's correction."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from report_folders import make_run
 
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.reporting.comparison import compare_runs, holm
-from cinefeat.pipeline.reporting.figures import Run, read_run
+from cinefeat.pipeline.reporting.figures import MEASURES, Run, read_run
 
 
 @pytest.fixture
@@ -30,6 +31,16 @@ def test_other_clips_are_refused_or_left_out(runs: list[Run]) -> None:
     found = compare_runs(runs, common=True)
     assert found
     assert found["n_clips"] == len(runs[0].evaluation.clips) - 3
+
+
+def test_a_run_has_the_interval_that_it_stored(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path, name, i) for i, name in enumerate(("one", "two"))]
+    found = compare_runs([read_run(folder, {}) for folder in folders])
+    assert found
+    for row, folder in zip(found["runs"], folders, strict=True):
+        stored = json.loads((folder / "result.json").read_text())
+        # without a manifest nobody knows the groups that the stored interval was drawn by
+        assert {key: row[key] for key in MEASURES} == {key: stored[key] for key in MEASURES}
 
 
 def test_other_labels_are_refused(runs: list[Run]) -> None:
