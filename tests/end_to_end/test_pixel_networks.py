@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cinefeat.pipeline.recipe import load_recipe, parse_recipe, to_toml
+from cinefeat.pipeline.network_settings import PixelSettings
+from cinefeat.pipeline.recipe import load_recipe, parse_recipe, shipped_recipes, to_toml
 
 DATA = Path(os.environ.get("CINEFEAT_TEST_DATA", Path(__file__).parents[3] / "shared")) / "data"
 ACTIONS, ACTORS = ("bend", "walk", "wave2"), ("daria", "denis", "eli")
@@ -30,6 +31,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "tsn-rgb-fine-tuned": {"size": 64, "width": 0.1, "partial_norm": False, "test_crops": 1},
     "tsn-flow-fine-tuned": {"size": 64, "width": 0.1, "partial_norm": False, "test_crops": 1},
     "i3d-fine-tuned": {"window": 16, "size": 32, "width": 0.1},
+    "motionnet": {"size": 32, "resize": 48, "width": 0.03},
+    "hidden-two-stream": {"size": 32, "resize": 48, "width": 0.03, "test_windows": 2},
+    "hidden-two-stream-tsn": {"size": 32, "resize": 48, "width": 0.03, "test_windows": 2},
 }
 FROM_SCRATCH = [name for name in CHANGES if name.endswith("fine-tuned")]
 
@@ -66,7 +70,8 @@ def test_a_recipe_runs_from_the_command_line_on_weizmann(name: str, tmp_path: Pa
     write_manifest(tmp_path / "clips.csv", ACTIONS, ACTORS)
     (tmp_path / "small.toml").write_text(small_recipe(name))
     options = ["--manifest", str(tmp_path / "clips.csv"), "--store", str(tmp_path / "store")]
-    is_scored = name != "t3d-transfer"
+    network = load_recipe(name).network
+    is_scored = network.classifies
     command = ["run", "--json"] if is_scored else ["fit-network"]
     arguments = [*command, str(tmp_path / "small.toml"), *options, "--jobs", "1"]
     found = subprocess.run(
@@ -77,8 +82,8 @@ def test_a_recipe_runs_from_the_command_line_on_weizmann(name: str, tmp_path: Pa
     )
     assert found.returncode == 0, found.stdout + found.stderr
     products = list((tmp_path / "store" / "network").glob("*/*.h5"))
-    assert len(products) == 1
-    assert products[0].with_suffix(".png").exists()
+    assert {path.stem for path in products} == set(network.stream_names)
+    assert all(path.with_suffix(".png").exists() for path in products)
     if is_scored:
         assert json.loads(found.stdout.splitlines()[-1])["accuracy"] >= 0
 
@@ -86,3 +91,9 @@ def test_a_recipe_runs_from_the_command_line_on_weizmann(name: str, tmp_path: Pa
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_small_recipe_is_a_recipe(name: str) -> None:
     assert parse_recipe(small_recipe(name), name).network.width < 1
+
+
+def test_every_recipe_that_learns_from_pixels_is_run_here() -> None:
+    tables = {name: load_recipe(name).network for name in shipped_recipes()}
+    learned = {n for n, table in tables.items() if isinstance(table, PixelSettings)}
+    assert learned == CHANGES.keys()

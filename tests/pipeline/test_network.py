@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from synthetic import moving_texture, write_video
 from torch import nn
 
@@ -209,12 +211,9 @@ def _jobs(request: Request) -> Iterator[Job]:
     yield from jobs(node, ("rgb",), "cpu")
 
 
-@pytest.mark.parametrize("n_kills", [2, pytest.param(8, marks=pytest.mark.slow)])
-def test_killed_at_any_moment_and_run_again_ends_at_the_same_weights(
-    work: Path, n_kills: int
-) -> None:
-    import pickle
-
+@pytest.mark.slow
+def test_killed_at_any_moment_and_run_again_ends_at_the_same_weights(work: Path) -> None:
+    n_kills = 8
     network = LRCN.replace("n_epochs = 25", "n_epochs = 1500").replace("patience = 20", "")
     weights = []
     for store in ("whole", "killed"):
@@ -240,6 +239,81 @@ def test_killed_at_any_moment_and_run_again_ends_at_the_same_weights(
     assert weights[0].keys() == weights[1].keys()
     for name, array in weights[0].items():
         np.testing.assert_array_equal(array, weights[1][name], err_msg=name)
+
+
+SHORT_LRCN = LRCN.replace("n_epochs = 25", "n_epochs = 4").replace(
+    "batch_size = 6", "batch_size = 2"
+)
+LTC = """
+model = "ltc"
+streams = [{name = "rgb", inputs = ["frames"]}]
+window = 16
+size = 32
+width = 0.05
+n_epochs = 3
+batch_size = 3
+learning_rate = 0.01
+"""
+# saves its state after every step; dies when one is written, or half written
+DIE = f"""
+import os, pickle, signal, sys
+import torch
+from cinefeat.classifiers.training import fit_network
+from cinefeat.pipeline.run import make_product
+fit_network.__kwdefaults__["save_seconds"] = 0
+torch.set_num_threads(int(sys.argv[4]))
+moment, left, replace = sys.argv[2], int(sys.argv[3]), os.replace
+
+def replace_or_die(source, target):
+    global left
+    left -= str(target).endswith({CHECKPOINT!r})
+    if left == 0 and moment == "half":
+        os.truncate(source, os.path.getsize(source) // 2)
+    else:
+        replace(source, target)
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = replace_or_die
+make_product(pickle.load(open(sys.argv[1], "rb")))
+"""
+
+
+def _job_on_pixels(work: Path, store: str) -> Job:
+    clips = []
+    for number, clip in enumerate(clips_of(work)):
+        frames, _ = moving_texture(18, 36, 40, n_channels=3, seed=number)
+        clips.append(replace(clip, path=write_video(work / f"{number}.avi", frames)))
+    recipe = parse_recipe(f'name = "t"\ntitle = "t"\nsource = "s"\n[network]{LTC}', "t.toml")
+    (fold,) = folds(clips, "leave-one-group-out")[:1]
+    (job,) = _jobs(Request(recipe, tuple(clips), work / store, (fold,)))
+    return job
+
+
+@pytest.mark.parametrize("kind", ["features", "pixels"])
+def test_killed_in_an_epoch_and_amid_a_write_and_run_again_ends_at_the_same_weights(
+    work: Path, kind: str
+) -> None:
+    found = []
+    for store, deaths in (("whole", ()), ("killed", (("written", 2), ("half", 4)))):
+        if kind == "pixels":
+            job = _job_on_pixels(work, store)
+        else:
+            (job,) = _jobs(request_of(work, SHORT_LRCN, store))
+        (work / "job").write_bytes(pickle.dumps(job))
+        checkpoint = job.target.with_name(f"rgb{CHECKPOINT}")
+        for number, (moment, count) in enumerate(deaths):
+            words = [work / "job", moment, count, torch.get_num_threads()]
+            done = subprocess.run([sys.executable, "-c", DIE, *map(str, words)], check=False)
+            assert done.returncode == -signal.SIGKILL
+            epoch, step, _ = load_file(checkpoint)["position"].tolist()
+            assert (epoch, step) == ((0, 2), (1, 1))[number]  # within an epoch both times
+        make_product(job)
+        assert not checkpoint.exists()
+        found.append(read_arrays(job.target))
+    assert found[0].keys() == found[1].keys()
+    for name, array in found[0].items():
+        np.testing.assert_array_equal(array, found[1][name], err_msg=name)
 
 
 def cinefeat(*arguments: object, launcher: tuple[str, ...] = ()) -> str:
