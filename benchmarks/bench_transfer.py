@@ -2,15 +2,20 @@
 
 The transfer of Diba et al. (T3D, 2017), small: an ImageNet EfficientNet-Lite0, fixed, sees frames
 of a clip; a narrow T3D sees 16 frames of it; a head decides whether both are of the same video and
-time. Some videos, whole actors and whole groups, are held out of that and used to measure the
-decision. Then T3D learns Weizmann's actions from the actors that were not held out, once from the
-weights of the transfer and once from scratch, with the same order of samples and the same rates, and
-is tested on the held-out actors. Neither test clips nor any label enter the transfer.
+time. A hundred videos are few, so they are blended in pairs and seen through windows, mirrored, and in
+colours that change from step to step, the same for frames and clip. All clips of a step mostly share
+one view: what tells them apart must be what they show. Some videos, whole actors and whole groups,
+are held out and used to measure the decision, as they are. Then T3D
+learns Weizmann's actions from the actors that were not held out, once from the weights of the
+transfer and once from scratch, with the same order of samples and the same rates, and is tested on
+the held-out actors. Neither test clips nor any label enter the transfer.
 
-    python benchmarks/bench_transfer.py [--data ../shared/data] [--out transfer.png] [--json]
+    python benchmarks/bench_transfer.py [--data ../shared/data] --device cuda --keep t3d.safetensors
+    python benchmarks/bench_transfer.py [--data ../shared/data] --begin t3d.safetensors
 
-The weights are fetched with `cinefeat weights fetch efficientnet-lite0-imagenet`. About 12 minutes
-on one core.
+The weights of the image network are fetched with `cinefeat weights fetch
+efficientnet-lite0-imagenet`. The transfer takes five minutes on an H100, and hours on a CPU, where
+--transfer-steps, --batch and --width make it smaller; the actions take a few minutes on two cores.
 """
 
 import argparse
@@ -23,32 +28,51 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cinefeat.classifiers.consensus import classification_loss
 from cinefeat.classifiers.training import History, TrainingSettings, Validation, fit_network
-from cinefeat.extractors import load_network
-from cinefeat.extractors.layers import draw_he_weights
+from cinefeat.extractors.layers import chain, draw_he_weights
+from cinefeat.extractors.networks import load_plain
 from cinefeat.extractors.pairing import PairNetwork, pair_loss, unpaired
 from cinefeat.extractors.t3d import t3d
 
-N_FRAMES, STORED, SIDE = 16, 54, 48  # of a clip; its side in memory, and that of the crop
-N_WINDOWS, N_IMAGES = 6, 4  # clips of a video, and frames of each that the image network sees
-LEARNED, LATER = (0, 1, 3, 4), (2, 5)  # clips of a video to learn from, and to test on
-WIDTH = 0.125
+N_FRAMES, N_IMAGES = 16, 2  # of a clip, and those of them that the image network sees
+STORED = (128, 160)  # height and width of a video's frames in memory
+SIDE, IMAGE_SIDE = 64, 224  # pixels of clips and of images
+LONGEST, SHORTEST = 120, 24  # frames of a video that are used
+N_WINDOWS = 6  # clips of a video that the decision is measured on
+ZOOM, COLOUR = 0.35, 0.35  # smallest share of a frame's sides in a window; spread of colours
+MIXED = 0.5  # share of clips that are blends of two videos
 ACTIONS = ("bend", "jack", "jump", "pjump", "run", "side", "skip", "walk", "wave1", "wave2")
 HELD_OUT = ("moshe", "shahar")  # of Weizmann; of the other videos every fourth group
-SHORTEST = 24  # frames of a video that is used
 
 
 class Videos(NamedTuple):
-    """Clips of videos: (N, T, 54, 54, 3) uint8, image features (N, 1280), number of the video."""
+    """Videos by name: frames (T, 3, 128, 160), uint8, of each."""
 
     names: list[str]
-    clips: Tensor
-    images: Tensor
-    video: Tensor
+    frames: list[Tensor]
+
+
+class View(NamedTuple):
+    """How N clips are seen: window, mirrored or not, and colour.
+
+    Parameters
+    ----------
+    places : Tensor of shape (N, 2, 3)
+        Affine maps of `torch.nn.functional.affine_grid`.
+    colours : Tensor of shape (N, 3, 3)
+        Matrices of RGB.
+    exponents : Tensor of shape (N,)
+    """
+
+    places: Tensor
+    colours: Tensor
+    exponents: Tensor
 
 
 def find_videos(data: Path) -> tuple[list[Path], list[Path]]:
@@ -68,136 +92,229 @@ def group_of(path: Path) -> str:
     return path.stem.rpartition("_c")[0] if path.stem.startswith("v_") else path.stem
 
 
-def read_frames(path: Path, limit: int = 400) -> np.ndarray:
-    """Return the first frames of a video, RGB, (T, H, W, 3) uint8."""
+def read_videos(paths: Sequence[Path], device: str) -> Videos:
+    """Read the first frames of every video that can be read and is long enough."""
+    names, frames = [], []
+    for path in paths:
+        found = read_frames(path)
+        if len(found) >= SHORTEST:
+            names.append(f"{path.parent.name}/{path.stem}")
+            whole = torch.from_numpy(np.array(found)).permute(0, 3, 1, 2)
+            frames.append(whole.contiguous().to(device))
+    return Videos(names, frames)
+
+
+def read_frames(path: Path) -> list[np.ndarray]:
+    """Return frames, RGB, (128, 160, 3) uint8."""
     video, frames = cv2.VideoCapture(str(path)), []
-    while len(frames) < limit:
+    while len(frames) < LONGEST:
         is_read, frame = video.read()
         if not is_read:
             break
-        frames.append(cv2.cvtColor(cv2.resize(frame, (320, 240)), cv2.COLOR_BGR2RGB))
-    return np.array(frames)
+        small = cv2.resize(frame, STORED[::-1], interpolation=cv2.INTER_AREA)
+        frames.append(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
+    return frames
 
 
-def embed_videos(paths: Sequence[Path], network: Any) -> Videos:
-    """Cut videos into clips, and give the frames of each to the image network."""
-    names, clips, images, numbers = [], [], [], []
-    for path in paths:
-        frames = read_frames(path)
-        if len(frames) < SHORTEST:
-            continue
-        starts = np.linspace(0, len(frames) - N_FRAMES, N_WINDOWS).astype(int)
-        for start in starts:
-            window = frames[start : start + N_FRAMES]
-            seen = window[:: N_FRAMES // N_IMAGES]
-            inputs = [network.preprocess(cv2.resize(f, (256, 256))[None])[0] for f in seen]
-            images.append(network(np.stack(inputs))["features"].mean(0))
-            clips.append([cv2.resize(f, (STORED, STORED), interpolation=3) for f in window])
-        numbers += [len(names)] * N_WINDOWS
-        names.append(f"{path.parent.name}/{path.stem}")
-    return Videos(
-        names,
-        torch.from_numpy(np.array(clips)),
-        torch.from_numpy(np.array(images)),
-        torch.tensor(numbers),
+def draw_view(n: int, rng: np.random.Generator) -> View:
+    """Draw windows and colours; half of the views are mirrored."""
+    scale = rng.uniform(ZOOM, 1, (n, 1)) * rng.uniform(0.85, 1, (n, 2))
+    middle = (1 - scale) * rng.uniform(-1, 1, (n, 2))
+    places = np.zeros((n, 2, 3), np.float32)
+    places[:, 0, 0] = scale[:, 0] * rng.choice((-1, 1), n)
+    places[:, 1, 1], places[:, :, 2] = scale[:, 1], middle
+    colours = np.eye(3) * np.exp(rng.normal(0, COLOUR, (n, 3, 1)))
+    colours = colours + rng.normal(0, COLOUR / 2, (n, 3, 3))
+    exponents = np.exp(rng.normal(0, COLOUR, n))
+    return View(
+        *(torch.from_numpy(np.asarray(a, np.float32)) for a in (places, colours, exponents))
     )
 
 
-def as_input(clips: Tensor, rng: np.random.Generator | None) -> Tensor:
-    """Crop and normalise clips (N, 3, T, 48, 48); with `rng` at a random place, half mirrored."""
-    out = []
-    for clip in clips:
-        x, y = (3, 3) if rng is None else rng.integers(0, STORED - SIDE + 1, 2)
-        cut = clip[:, y : y + SIDE, x : x + SIDE]
-        out.append(cut.flip(2) if rng is not None and rng.random() < 0.5 else cut)
-    return (torch.stack(out).permute(0, 4, 1, 2, 3).float() - 117) / 58
+def plain_view(n: int) -> View:
+    """Return the view of whole frames as they are."""
+    return View(torch.eye(3)[:2].repeat(n, 1, 1), torch.eye(3).repeat(n, 1, 1), torch.ones(n))
 
 
-def pairs_of(
-    videos: Videos, numbers: Sequence[int], rng: np.random.Generator, windows: Sequence[int]
-) -> dict[str, Tensor]:
-    """Return one clip of each of these videos, changed at random, and its image features."""
-    rows = [number * N_WINDOWS + int(rng.choice(windows)) for number in numbers]
-    clips = as_input(videos.clips[rows], rng)
-    return {"clip": clips, "frames": videos.images[rows], "video": videos.video[rows]}
+def view_of_step(n: int, rng: np.random.Generator) -> View:
+    """Return one view for all clips of a step: drawn, or plain; now and then one for each clip."""
+    if rng.random() < 0.3:
+        return draw_view(n, rng)
+    one = draw_view(1, rng) if rng.random() < 0.5 else plain_view(1)
+    return View(*(part.repeat_interleave(n, 0) for part in one))
 
 
-def decision_accuracy(model: PairNetwork, videos: Videos, windows: Sequence[int]) -> float:
-    """Return the share of right decisions: clips with their own frames, and with all others'."""
-    chosen = torch.arange(len(videos.clips)).reshape(-1, N_WINDOWS)[:, list(windows)].flatten()
-    numbers, images = videos.video[chosen], videos.images[chosen]
-    others = unpaired(numbers)
+def see(frames: Tensor, view: View, side: int) -> Tensor:
+    """Return (N, 3, T, side, side), in 0..1, of frames (N, T, 3, H, W) uint8."""
+    n, t = frames.shape[:2]
+    places = view.places.to(frames.device).repeat_interleave(t, 0)
+    grid = F.affine_grid(places, [n * t, 3, side, side], align_corners=False)
+    seen = F.grid_sample(frames.flatten(0, 1).float() / 255, grid, align_corners=False)
+    seen = torch.einsum("nij,ntjhw->nithw", view.colours.to(seen), seen.unflatten(0, (n, t)))
+    return seen.clamp(1e-4, 1) ** view.exponents.to(seen).reshape(-1, 1, 1, 1, 1)
+
+
+def as_clips(frames: Tensor, view: View) -> Tensor:
+    """Return what T3D sees: (N, 3, T, 64, 64)."""
+    return (see(frames, view, SIDE) - 0.46) / 0.23
+
+
+def as_images(frames: Tensor, view: View) -> Tensor:
+    """Return what the image network sees: (N, 3, n, 224, 224)."""
+    step = frames.shape[1] // N_IMAGES
+    return (see(frames[:, step // 2 :: step], view, IMAGE_SIDE) * 255 - 127) / 128
+
+
+def cut(videos: Videos, rows: Sequence[int], rng: np.random.Generator) -> Tensor:
+    """Return a clip (N, 16, 3, H, W) of each of these videos, from a random time on."""
+    clips = []
+    for row in rows:
+        start = int(rng.integers(0, len(videos.frames[row]) - N_FRAMES + 1))
+        clips.append(videos.frames[row][start : start + N_FRAMES])
+    return torch.stack(clips)
+
+
+def blend(videos: Videos, rows: Sequence[int], rng: np.random.Generator) -> Tensor:
+    """Return clips of these videos, half of them blended with a clip of any other."""
+    share = np.where(rng.random(len(rows)) < MIXED, rng.uniform(0.2, 0.8, len(rows)), 1)
+    others = rng.permutation(len(videos.names))[: len(rows)].tolist()
+    clips, second = cut(videos, rows, rng), cut(videos, others, rng)
+    weight = torch.from_numpy(share.astype(np.float32)).to(clips.device).reshape(-1, 1, 1, 1, 1)
+    return (clips * weight + second * (1 - weight)).to(torch.uint8)
+
+
+def windows_of(videos: Videos, number: int) -> Tensor:
+    """Return clips (6, 16, 3, H, W) at even steps of a video."""
+    frames = videos.frames[number]
+    starts = np.linspace(0, len(frames) - N_FRAMES, N_WINDOWS).astype(int)
+    return torch.stack([frames[start : start + N_FRAMES] for start in starts])
+
+
+def image_network() -> nn.Sequential:
+    """Return EfficientNet-Lite0 up to its features."""
+    body, spec, _record = load_plain("efficientnet-lite0", "efficientnet-lite0-imagenet")
+    names = [name for name, _ in body.named_children()]
+    return chain(*list(body.children())[: names.index(spec.features) + 1], nn.Flatten())
+
+
+def decision(model: PairNetwork, videos: Videos, device: str) -> dict[str, Any]:
+    """Return shares of right decisions: clips with their own frames, and with all others'."""
+    images, clips = [], []
     with torch.no_grad():
-        clips = torch.cat([model.videos(as_input(videos.clips[i][None], None)) for i in chosen])
-        pairs = torch.cat([images, clips], 1)
-        unlike = torch.cat([images[others[:, 1]], clips[others[:, 0]]], 1)
-        hits = [model.head(model.scale(rows)).argmax(1).float().mean() for rows in (pairs, unlike)]
-    return float(hits[0] + 1 - hits[1]) / 2
+        for number in range(len(videos.names)):
+            frames, view = windows_of(videos, number).to(device), plain_view(N_WINDOWS)
+            images.append(model.image_features(as_images(frames, view)))
+            clips.append(model.videos(as_clips(frames, view)))
+        image, clip = torch.cat(images), torch.cat(clips)
+        numbers = torch.arange(len(images), device=device).repeat_interleave(N_WINDOWS)
+        others = unpaired(numbers)
+        same = model.head(model.scale(torch.cat([image, clip], 1))).argmax(1)
+        pairs = torch.cat([image[others[:, 1]], clip[others[:, 0]]], 1)
+        other = 1 - model.head(model.scale(pairs)).argmax(1)
+    groups = np.array([name.split("/")[1].split("_")[0] for name in videos.names])
+    is_near = torch.from_numpy(groups[:, None] == groups).to(device)
+    near = is_near[numbers[others[:, 0]], numbers[others[:, 1]]]
+    paired, apart = same.float().mean().item(), other.float().mean().item()
+    return {
+        "accuracy": (paired + apart) / 2,
+        "paired": paired,
+        "unpaired": apart,
+        "unpaired_of_one_actor": other[near].float().mean().item(),
+        "unpaired_of_others": other[~near].float().mean().item(),
+    }
 
 
-def transfer(learned: Videos, held_out: Videos, n_epochs: int) -> tuple[nn.Module, dict[str, Any]]:
-    """Train T3D on the decision; return it, and how well pairs are told from others."""
+def new_t3d(n_classes: int | None, width: float) -> nn.Sequential:
+    """Build a narrow T3D with random weights."""
+    return draw_he_weights(t3d(n_classes=n_classes, width=width))
+
+
+def transfer(
+    learned: Videos, held_out: Videos, options: argparse.Namespace
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Train T3D on the decision; return its weights, and how well pairs are told from others."""
     torch.manual_seed(0)
-    videos = draw_he_weights(t3d(n_classes=None, width=WIDTH))
+    videos = new_t3d(None, options.width)
     n_videos = videos.get_submodule("norm5.norm").num_features
-    model = PairNetwork(nn.Identity(), videos, learned.images.shape[1], n_videos)
-    started = time.process_time()
-
-    def load(numbers: Sequence[int], seed: int) -> dict[str, Tensor]:
-        return pairs_of(learned, numbers, np.random.default_rng(seed), LEARNED)
-
-    settings = TrainingSettings(
-        n_epochs=n_epochs, batch_size=30, optimiser="adam", learning_rate=1e-3,
-        weight_decay=1e-4, milestones=(n_epochs * 3 // 4,),
-    )  # fmt: skip
-    history = fit_network(model, pair_loss, load, len(learned.names), settings)
-    return model.videos, {
-        "later_clips_of_learned_videos": decision_accuracy(model, learned, LATER),
-        "clips_of_held_out_videos": decision_accuracy(model, held_out, range(N_WINDOWS)),
-        "cpu_seconds": time.process_time() - started,
-        "training_loss": history.curves["train/loss"].tolist(),
-        "training_accuracy": history.curves["train/accuracy"].tolist(),
+    model = PairNetwork(image_network(), videos, 1280, n_videos).to(options.device)
+    model.train()
+    rate = torch.optim.lr_scheduler.OneCycleLR
+    optimiser = torch.optim.Adam(
+        [p for p in model.parameters() if p.requires_grad], weight_decay=1e-4
+    )
+    schedule = rate(optimiser, 2e-3, options.transfer_steps, pct_start=0.1)
+    rng, started, losses = np.random.default_rng(0), time.perf_counter(), []
+    for _ in range(options.transfer_steps):
+        rows = rng.permutation(len(learned.names))[: options.batch]
+        frames, view = blend(learned, rows, rng), view_of_step(len(rows), rng)
+        with torch.autocast(frames.device.type, torch.bfloat16):
+            images = model.image_features(as_images(frames, view)).float()
+            batch = {"clip": as_clips(frames, view), "frames": images}
+            loss = pair_loss(model, {**batch, "video": torch.from_numpy(rows).to(frames.device)})
+        optimiser.zero_grad(set_to_none=True)
+        loss["loss"].backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(loss["loss"].detach())
+    seconds = time.perf_counter() - started
+    model.eval()
+    return {name: tensor.cpu() for name, tensor in model.videos.state_dict().items()}, {
+        "learned": decision(model, learned, options.device),
+        "held_out": decision(model, held_out, options.device),
+        "seconds": seconds,
+        "training_loss": [part.mean().item() for part in torch.stack(losses).split(50)],
     }
 
 
 def learn_actions(
-    learned: Videos, held_out: Videos, begin: nn.Module | None, n_epochs: int, seed: int
-) -> History:
+    learned: Videos, held_out: Videos, begin: dict[str, Tensor] | None, options: argparse.Namespace,
+    seed: int,
+) -> History:  # fmt: skip
     """Train T3D on Weizmann's actions, from the weights of `begin` or from scratch."""
-    train, test = (of_weizmann(videos) for videos in (learned, held_out))
-    classes = sorted({label_of(train.names[number]) for number in train.video.tolist()})
+    train, test = of_weizmann(learned), of_weizmann(held_out)
     torch.manual_seed(seed)
-    network = draw_he_weights(t3d(n_classes=len(classes), width=WIDTH))
+    network = new_t3d(len(ACTIONS), options.width)
     if begin is not None:
-        missing = network.load_state_dict(begin.state_dict(), strict=False).missing_keys
+        missing = network.load_state_dict(begin, strict=False).missing_keys
         assert sorted(missing) == ["logits.bias", "logits.weight"]
+    tests = [windows_of(test, number)[[1, 4]] for number in range(len(test.names))]
 
-    def batch(videos: Videos, rows: Sequence[int], rng: np.random.Generator | None) -> dict:
-        labels = [classes.index(label_of(videos.names[videos.video[row]])) for row in rows]
-        return {"x0": as_input(videos.clips[list(rows)], rng), "label": torch.tensor(labels)}
+    def labels(videos: Videos, rows: Sequence[int]) -> Tensor:
+        return torch.tensor([ACTIONS.index(label_of(videos.names[row])) for row in rows])
 
     def load(numbers: Sequence[int], number: int) -> dict[str, Tensor]:
-        return batch(train, numbers, np.random.default_rng(number))
+        rng = np.random.default_rng(number)
+        return {
+            "x0": as_clips(cut(train, numbers, rng), mirrored(len(numbers), rng)),
+            "label": labels(train, numbers),
+        }
 
-    every = range(0, len(test.clips), 2)
+    def load_tests(numbers: Sequence[int], _: int) -> dict[str, Tensor]:
+        clips = torch.stack([tests[n // 2][n % 2] for n in numbers])
+        rows = [n // 2 for n in numbers]
+        return {"x0": as_clips(clips, plain_view(len(rows))), "label": labels(test, rows)}
+
     settings = TrainingSettings(
-        n_epochs=n_epochs, batch_size=20, optimiser="adam", learning_rate=1e-3, seed=seed
+        n_epochs=options.epochs, batch_size=14, optimiser="adam", learning_rate=1e-3, seed=seed
     )
+    validation = Validation(load_tests, 2 * len(tests))
     return fit_network(
-        network, classification_loss, load, len(train.clips), settings,
-        validation=Validation(
-            lambda numbers, _: batch(test, [every[n] for n in numbers], None), len(every)
-        ),
+        network, classification_loss, load, len(train.names), settings, validation=validation,
+        device=options.device,
     )  # fmt: skip
+
+
+def mirrored(n: int, rng: np.random.Generator) -> View:
+    """Return plain views, half of them mirrored."""
+    view = plain_view(n)
+    view.places[:, 0, 0] = torch.from_numpy(rng.choice((-1.0, 1.0), n))
+    return view
 
 
 def of_weizmann(videos: Videos) -> Videos:
     """Return the videos of Weizmann alone."""
     kept = [i for i, name in enumerate(videos.names) if label_of(name) in ACTIONS]
-    rows = torch.cat([torch.arange(i * N_WINDOWS, (i + 1) * N_WINDOWS) for i in kept])
-    numbers = torch.arange(len(kept)).repeat_interleave(N_WINDOWS)
-    names = [videos.names[i] for i in kept]
-    return Videos(names, videos.clips[rows], videos.images[rows], numbers)
+    return Videos([videos.names[i] for i in kept], [videos.frames[i] for i in kept])
 
 
 def label_of(name: str) -> str:
@@ -206,72 +323,69 @@ def label_of(name: str) -> str:
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
-    """Draw the transfer's loss, and both ways to learn actions."""
-    figure = Figure(figsize=(12, 3.4), layout="constrained", dpi=100)
-    first, *others = figure.subplots(1, 3)
-    first.plot(found["transfer"]["training_loss"])
-    first.set(xlabel="epoch of the transfer", ylabel="loss of the decision")
-    curves = ("train/loss", "validation/accuracy")
-    labels = ("training loss", "accuracy on held-out actors")
-    for axes, curve, label in zip(others, curves, labels, strict=True):
+    """Draw both ways to learn actions."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained", dpi=100)
+    curves = {"train/loss": "training loss", "validation/accuracy": "accuracy on held-out actors"}
+    for axes, (curve, label) in zip(figure.subplots(1, 2), curves.items(), strict=True):
         for way, colour in (("transferred", "tab:blue"), ("scratch", "tab:orange")):
             rows = np.array([run[curve] for run in found[way]])
-            axes.plot(np.arange(1, rows.shape[1] + 1), rows.mean(0), color=colour, label=way)
-            axes.fill_between(
-                np.arange(1, rows.shape[1] + 1), rows.min(0), rows.max(0), color=colour, alpha=0.2
-            )
+            epochs = np.arange(1, rows.shape[1] + 1)
+            axes.plot(epochs, rows.mean(0), color=colour, label=way)
+            axes.fill_between(epochs, rows.min(0), rows.max(0), color=colour, alpha=0.2)
         axes.set(xlabel="epoch", ylabel=label)
         axes.legend()
     figure.savefig(path)
 
 
-def measure(learned: Videos, held_out: Videos, options: argparse.Namespace) -> dict[str, Any]:
-    """Do the transfer, and learn actions in both ways with several seeds."""
-    network, about = transfer(learned, held_out, options.transfer_epochs)
-    found: dict[str, Any] = {
-        "videos": [len(learned.names), len(held_out.names)], "transfer": about,
-        "transferred": [], "scratch": [],
-    }  # fmt: skip
-    for seed in range(options.seeds):
-        for way, begin in (("transferred", network), ("scratch", None)):
-            history = learn_actions(learned, held_out, begin, options.epochs, seed)
-            found[way].append({name: values.tolist() for name, values in history.curves.items()})
-    return found
-
-
 def report(found: dict[str, Any]) -> None:
     """Print the figures."""
-    about = found["transfer"]
     print(f"{found['videos'][0]} videos to learn from, {found['videos'][1]} held out")
-    print(
-        f"decision: later clips of learned videos {about['later_clips_of_learned_videos']:.1%}, "
-        f"clips of held-out videos {about['clips_of_held_out_videos']:.1%}, "
-        f"{about['cpu_seconds']:.0f} CPU s"
-    )
+    for part in ("learned", "held_out"):
+        if "transfer" in found:
+            figures = found["transfer"][part].items()
+            print(f"decision, {part}:", *(f"{name} {value:.1%}" for name, value in figures))
     for curve in ("train/loss", "validation/accuracy"):
         for way in ("transferred", "scratch"):
-            mean = np.mean([run[curve] for run in found[way]], axis=0)
-            print(f"{curve:20} {way:12}", *(f"{value:.2f}" for value in mean))
+            if found[way]:
+                mean = np.mean([run[curve] for run in found[way]], axis=0)
+                print(f"{curve:20} {way:12}", *(f"{value:.2f}" for value in mean))
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--keep", type=Path, help="write the transfer's weights, and stop")
+    parser.add_argument("--begin", type=Path, help="weights that --keep wrote, in place of it")
+    parser.add_argument("--out", type=Path, default=Path("transfer.png"), help="the curves")
+    parser.add_argument("--width", type=float, default=0.25)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--transfer-steps", type=int, default=2600)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--out", type=Path, default=Path("transfer.png"), help="the curves")
-    parser.add_argument("--transfer-epochs", type=int, default=60)
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    images = load_network("efficientnet-lite0", "efficientnet-lite0-imagenet")
-    learned, held_out = (embed_videos(p, images) for p in find_videos(options.data))
-    found = measure(learned, held_out, options)
-    draw(found, options.out)
-    if options.json:
-        print(json.dumps(found, indent=1))
+    options = read_options()
+    learned, held_out = (read_videos(p, options.device) for p in find_videos(options.data))
+    found: dict[str, Any] = {"videos": [len(learned.names), len(held_out.names)]}
+    found |= {"transferred": [], "scratch": []}
+    if options.begin is None:
+        begin, found["transfer"] = transfer(learned, held_out, options)
     else:
-        report(found)
+        begin = load_file(options.begin)
+    if options.keep is not None:
+        save_file(begin, options.keep)
+    else:
+        for seed in range(options.seeds):
+            for way, weights in (("transferred", begin), ("scratch", None)):
+                history = learn_actions(learned, held_out, weights, options, seed)
+                curves = {name: values.tolist() for name, values in history.curves.items()}
+                found[way].append(curves)
+        draw(found, options.out)
+    print(json.dumps(found, indent=1)) if options.json else report(found)
 
 
 if __name__ == "__main__":
