@@ -37,6 +37,7 @@ _LEAST_MOTION = 1.0  # px; a still video should not show its noise in full colou
 _PRESET = "fast"  # of TV-L1
 _PEAK = 0.999  # quantile of a field's speeds that counts as its greatest motion
 _SHARE = 0.9  # of the fields whose greatest motion is within the scale
+_MOST_TIMES = 4  # that a frame is enlarged
 Row = tuple[int, np.ndarray, bool]  # the end frame of a track, its points, whether it is removed
 Tracks = tuple[list[np.ndarray], list[np.ndarray]]  # kept and removed, up to a frame
 
@@ -114,7 +115,9 @@ def _with_legend(text: str, frame: Picture, colours: Picture) -> Picture:
     return strip
 
 
-def show_tracks(video: Path, *, camera_motion: bool, product: Path | None) -> View:
+def show_tracks(
+    video: Path, *, camera_motion: bool, product: Path | None, height: int = 480
+) -> View:
     """Show the trajectories that are alive at each frame, the camera's own in white.
 
     Parameters
@@ -126,10 +129,13 @@ def show_tracks(video: Path, *, camera_motion: bool, product: Path | None) -> Vi
     product : Path or None
         A product of the describe stage with `points`; its tracks are shown, none is removed. None
         tracks anew.
+    height : int
+        Pixels that a smaller frame is enlarged to, about: a whole number of times, at most 4. Tracks
+        start 5 px apart, and their lines need room beside each other.
     """
     length = measure(video)
     rows = _tracks_anew(video, length, camera_motion) if product is None else _stored(product)
-    return View(_track_pictures(video, rows), length.n_frames, length.fps)
+    return View(_track_pictures(video, rows, height), length.n_frames, length.fps)
 
 
 def _tracks_anew(video: Path, length: Measures, camera_motion: bool) -> Iterator[Row]:
@@ -198,11 +204,15 @@ def alive_tracks(rows: Iterable[Row], n_frames: int) -> Iterator[Tracks]:
         yield found
 
 
-def _track_pictures(video: Path, rows: Iterator[Row]) -> Iterator[Picture]:
+def _track_pictures(video: Path, rows: Iterator[Row], height: int) -> Iterator[Picture]:
     length = measure(video)
-    for i, (frame, (kept, removed)) in enumerate(
+    times = int(np.clip(round(height / length.height), 1, _MOST_TIMES))
+    for i, (frame, every) in enumerate(
         zip(frames_of(video), alive_tracks(rows, length.n_frames), strict=False)
     ):
-        pair = np.concatenate([frame, draw_tracks(frame, kept, removed)], axis=1)
+        # pixel centres stay pixel centres
+        kept, removed = ([track * times + (times - 1) / 2 for track in part] for part in every)
+        large = fit(frame, times * length.height)
+        pair = np.concatenate([large, draw_tracks(large, kept, removed)], axis=1)
         text = f"frame {i}: {len(kept)} tracks" + (f", {len(removed)} removed" if removed else "")
         yield over(pair, text_line(text, pair.shape[1]))

@@ -131,12 +131,13 @@ def feature_chart(
 ) -> Picture:
     """Return the heat map of a feature along time, its lines labelled where there is room.
 
-    Shown are the `n_rows` dimensions of the largest variance, the first above. At frames that
-    several rows cover their mean counts.
+    Shown are the `n_rows` dimensions of the largest variance, the first above, and where that is
+    equal, as of a single row, those of the largest mean. At frames that several rows cover their
+    mean counts.
     """
     height, width = size
-    variance = feature.rows.astype(np.float64).var(axis=0)
-    chosen = np.argsort(-variance, kind="stable")[: min(n_rows, _MOST_ROWS)]
+    rows = feature.rows.astype(np.float64)
+    chosen = np.lexsort((-rows.mean(axis=0), -rows.var(axis=0)))[: min(n_rows, _MOST_ROWS)]
     try:
         along = rows_to_frames(feature.rows[:, chosen], feature.first, feature.last, n_frames)
     except ValueError as error:
@@ -160,7 +161,8 @@ def feature_sheet(video: Path, feature: FeatureRows, n_rows: int, n_thumbs: int 
     n_lines = min(n_rows, feature.rows.shape[1], _MOST_ROWS)
     chart = feature_chart(feature, length.n_frames, n_rows, (16 * n_lines, strip.shape[1]))
     margin = np.full((strip.shape[0], _LABEL, 3), PAPER, np.uint8)
-    text = f"{len(feature.rows)} rows, {feature.rows.shape[1]} dimensions, frames 0 to "
+    n_rows_told = f"{len(feature.rows)} row" + ("s" if len(feature.rows) != 1 else "")
+    text = f"{n_rows_told}, {feature.rows.shape[1]} dimensions, frames 0 to "
     top = text_line(text + f"{length.n_frames - 1}", chart.shape[1])
     return np.concatenate([top, np.concatenate([margin, strip], axis=1), chart])
 

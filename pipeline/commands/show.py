@@ -141,7 +141,8 @@ def _of_motion(
         frame = (measure(video).n_frames - 1) // 2
 
     if what == "trajectories":
-        view = show_tracks(video, camera_motion=camera, product=product)
+        height = 240 if is_film else 480  # encoding a large film takes longer than tracking
+        view = show_tracks(video, camera_motion=camera, product=product, height=height)
         return (view, None) if frame is None else (None, picture_at(view, frame))
     warped = what == "warped-flow"
     view = show_flow(video, warped=warped, product=product, max_motion=max_motion, frame=frame)

@@ -6,12 +6,14 @@ import cv2
 import h5py
 import numpy as np
 import pytest
-from synthetic import moving_texture
+from synthetic import moving_square, moving_texture
 
 from cinefeat.pipeline.cli import _status
 from cinefeat.pipeline.showing import alive_tracks, show_flow, show_tracks
+from cinefeat.pipeline.timelines import FeatureRows, feature_chart
 
 SIDE = 64
+TIMES = 4  # that frames of this height are enlarged for tracks
 
 
 def write_video(path: Path, frames: np.ndarray) -> Path:
@@ -66,10 +68,10 @@ def test_stored_flow_is_shown_in_the_exact_colour(pan: Path, tmp_path: Path) -> 
 def test_tracks_follow_the_path_of_a_moving_square(square: Path) -> None:
     view = show_tracks(square, camera_motion=False, product=None)
     picture = list(view.pictures)[10]
-    shown = picture[:SIDE, 96:].astype(int)
+    shown = picture[: TIMES * SIDE, TIMES * 96 :].astype(int)
     is_dot = (shown[..., 0] > 200) & (shown[..., 1] < 60) & (shown[..., 2] < 60)
     is_line = (shown[..., 1] > 150) & (shown[..., 0] < 60) & (shown[..., 2] < 60)
-    rows, columns = np.nonzero(is_dot)
+    rows, columns = (at / TIMES for at in np.nonzero(is_dot))
     left, right = 8 + 2 * 10, 32 + 2 * 10
     assert len(rows) > 20
     # dots lie in the square where it is now; a patch of flow around it is dragged along
@@ -77,6 +79,50 @@ def test_tracks_follow_the_path_of_a_moving_square(square: Path) -> None:
     assert np.mean((rows >= 17) & (rows <= 47)) > 0.9
     # and the tracks behind them are level, as the path is
     assert is_line.sum() > 20
+
+
+@pytest.fixture(scope="module")
+def crossing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A square that moves 2 px a frame to the left while the camera makes the scene go right."""
+    frames, _ = moving_square(18, 96, 128, side=32, velocity=(-2, 0), pan=(1.5, 0))
+    path = tmp_path_factory.mktemp("crossing") / "crossing.avi"
+    return write_video(path, np.repeat(frames[..., None], 3, axis=3))
+
+
+def inside(size: tuple[int, int], t: int, times: int, margin: int) -> np.ndarray:
+    """Where the square of `crossing` is at frame t, grown by a margin, in an enlarged picture."""
+    rows, columns = np.mgrid[: times * size[0], : times * size[1]] / times
+    centre = (size[1] - 1) / 2 - 2 * t
+    far = np.maximum(np.abs(columns - centre), np.abs(rows - (size[0] - 1) / 2))
+    return far <= 16 + margin
+
+
+def test_warped_flow_leaves_the_square_alone_in_colour(crossing: Path) -> None:
+    view = show_flow(crossing, warped=True, product=None, max_motion=4.0, frame=5)
+    (picture,) = view.pictures
+    colours = picture[:96, 128:].astype(int)
+    scene = colours[8:-8, 8:-8][~inside((96, 128), 5, 1, 6)[8:-8, 8:-8]]
+    square = np.median(colours[inside((96, 128), 5, 1, -3)], axis=0)
+    # without the pan the scene stands still, white, and the square goes 3.5 px to the left
+    assert np.median(scene.min(axis=1)) >= 245
+    left = 255 * (1 - 3.5 / 4 * (1 - np.array([0, 209, 255]) / 255))
+    np.testing.assert_allclose(square, left, atol=16)
+
+
+def test_tracks_of_the_camera_are_white_and_those_of_the_square_are_not(crossing: Path) -> None:
+    picture = list(show_tracks(crossing, camera_motion=True, product=None).pictures)[12]
+    shown = picture[: TIMES * 96, TIMES * 128 :].astype(int)
+    is_white = (shown >= 250).all(axis=2)
+    is_dot = (shown[..., 0] > 240) & (shown[..., 1:] < 20).all(axis=2)
+    near = inside((96, 128), 12, TIMES, 6)
+    assert is_white.sum() > 500
+    assert is_dot.sum() > 100
+    assert np.mean(near[is_white]) < 0.1
+    # a few that the square has passed over stay behind it
+    assert np.mean(near[is_dot]) > 0.8
+    # the camera's tracks alone are drawn in white
+    alone = list(show_tracks(crossing, camera_motion=False, product=None).pictures)[12]
+    assert (alone[: TIMES * 96, TIMES * 128 :] >= 250).all(axis=2).sum() < is_white.sum() / 20
 
 
 def test_alive_tracks_grow_with_the_frames_and_end() -> None:
@@ -121,6 +167,46 @@ def test_a_feature_is_shown_along_time(pan: Path, tmp_path: Path, capsys) -> Non
     third = chart.shape[1] // 3
     # dimension 0 is 1 in the first third of the video, and 0 afterwards
     assert chart[4, third // 2] > chart[4, 2 * third]
+
+
+def test_a_single_row_is_shown_by_its_largest_dimensions(pan: Path) -> None:
+    row = np.array([[0.0, 5.0, 1.0, 7.0]])
+    names = tuple("abcd")
+    feature = FeatureRows(row, np.array([0]), np.array([5]), names)
+    swapped = FeatureRows(row[:, [3, 1]], feature.first, feature.last, ("d", "b"))
+    chart = feature_chart(feature, 6, 2, (32, 60))
+    np.testing.assert_array_equal(chart, feature_chart(swapped, 6, 2, (32, 60)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["png", "mp4"])
+@pytest.mark.parametrize(
+    ("what", "options", "n_pictures"),
+    [
+        ("flow", (), 41),
+        ("warped-flow", (), 41),
+        ("trajectories", (), 42),
+        ("windows", ("--segments", 3, "--window", 5), 42),
+        ("features", ("--from", "product.h5"), 42),
+    ],
+)
+def test_every_view_of_a_real_video_is_a_film_and_a_picture(
+    shared: Path, tmp_path: Path, capsys, monkeypatch, what, options, n_pictures, kind
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("product.h5", "w") as file:
+        file["net/features"] = np.eye(4, 5, dtype=np.float32)
+        file["net/start_frame"] = np.arange(0, 40, 10, np.int32)
+        file["net/end_frame"] = np.arange(9, 49, 10, np.int32)
+    video = shared / "data/weizmann/run/daria_run.avi"
+    assert run(capsys, "show", video, "--what", what, "-o", f"out.{kind}", *options)[0] == 0
+    capture = cv2.VideoCapture(f"out.{kind}")
+    pictures = []
+    while (found := capture.read())[0]:
+        pictures.append(found[1].astype(int))
+    assert len(pictures) == (n_pictures if kind == "mp4" else 1)
+    # colour is drawn, not only the frames, whose channels differ by 69 at most
+    assert max((picture.max(axis=2) - picture.min(axis=2)).max() for picture in pictures) > 80
 
 
 @pytest.mark.parametrize(
