@@ -70,7 +70,7 @@ ROWS = (
     Row("I3D", "Two Stream I3D", 93.4, "i3d-two-stream", ("i3d-rgb-svm",)),
     Row("I3D", "Imagenet + Kinetics pre-training", 98.0, "i3d-fine-tuned"),
     Row("T3D", "T3D", 90.3, "t3d"),
-    Row("T3D", "T3D + Transfer", 91.7, "t3d-transfer"),
+    Row("T3D", "T3D + Transfer", 91.7, "t3d-transferred"),
     Row("T3D", "T3D + TSN", 93.2, "t3d-tsn"),
 )
 

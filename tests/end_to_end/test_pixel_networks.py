@@ -27,6 +27,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "t3d": {"window": 16, "size": 32, "width": 0.125},
     "t3d-tsn": {"window": 16, "size": 32, "width": 0.125, "segments": 2, "test_windows": 2},
     "t3d-transfer": {"window": 16, "size": 32, "width": 0.125},
+    "t3d-transferred": {"window": 16, "size": 32, "width": 0.125},
     "c3d-fine-tuned": {"width": 0.05, "test_windows": 2},
     "tsn-rgb-fine-tuned": {"size": 64, "width": 0.1, "partial_norm": False, "test_crops": 1},
     "tsn-flow-fine-tuned": {"size": 64, "width": 0.1, "partial_norm": False, "test_crops": 1},
@@ -35,7 +36,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "hidden-two-stream": {"size": 32, "resize": 48, "width": 0.03, "test_windows": 2},
     "hidden-two-stream-tsn": {"size": 32, "resize": 48, "width": 0.03, "test_windows": 2},
 }
-FROM_SCRATCH = [name for name in CHANGES if name.endswith("fine-tuned")]
 
 
 def write_manifest(path: Path, actions: tuple[str, ...], actors: tuple[str, ...]) -> None:
@@ -57,8 +57,8 @@ def small_recipe(name: str, **changes: Any) -> str:
     network = recipe.network.model_dump(mode="json")
     network |= {"n_epochs": 2, "batch_size": 3, "milestones": [], "learning_rate": 1e-3}
     network |= CHANGES[name] | changes
-    if name in FROM_SCRATCH:
-        network["streams"][0] |= {"weights": "", "origin": ""}
+    for stream in network["streams"]:
+        stream |= {"weights": "", "origin": ""}
     tables = recipe.model_dump(mode="json", exclude_none=True)
     return to_toml(type(recipe).model_validate_json(json.dumps(tables | {"network": network})))
 
