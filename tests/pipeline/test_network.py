@@ -202,8 +202,13 @@ def test_streams_are_averaged_by_their_weights(work: Path) -> None:
     np.testing.assert_allclose(read_arrays(path)["scores"], expected, atol=1e-12)
 
 
-TRAIN = "import pickle, sys; from cinefeat.pipeline.run import make_product; " \
-    "make_product(pickle.load(open(sys.argv[1], 'rb')))"  # fmt: skip
+TRAIN = """
+import pickle, sys
+from cinefeat.classifiers.training import fit_network
+from cinefeat.pipeline.run import make_product
+fit_network.__kwdefaults__["save_seconds"] = 0.1
+make_product(pickle.load(open(sys.argv[1], "rb")))
+"""
 
 
 def _jobs(request: Request) -> Iterator[Job]:
@@ -214,7 +219,7 @@ def _jobs(request: Request) -> Iterator[Job]:
 @pytest.mark.slow
 def test_killed_at_any_moment_and_run_again_ends_at_the_same_weights(work: Path) -> None:
     n_kills = 8
-    network = LRCN.replace("n_epochs = 25", "n_epochs = 1500").replace("patience = 20", "")
+    network = LRCN.replace("n_epochs = 25", "n_epochs = 3000").replace("patience = 20", "")
     weights = []
     for store in ("whole", "killed"):
         (job,) = _jobs(request_of(work, network, store))
@@ -229,7 +234,7 @@ def test_killed_at_any_moment_and_run_again_ends_at_the_same_weights(work: Path)
                 not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before
             ):
                 time.sleep(0.05)
-            time.sleep(rng.uniform(0, 1))
+            time.sleep(rng.uniform(0, 0.5))
             assert process.poll() is None, "it ended before it could be killed: more epochs"
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
