@@ -219,7 +219,7 @@ def _jobs(request: Request) -> Iterator[Job]:
 @pytest.mark.slow
 def test_killed_at_any_moment_and_run_again_ends_at_the_same_weights(work: Path) -> None:
     n_kills = 8
-    network = LRCN.replace("n_epochs = 25", "n_epochs = 3000").replace("patience = 20", "")
+    network = LRCN.replace("n_epochs = 25", "n_epochs = 1500").replace("patience = 20", "")
     weights = []
     for store in ("whole", "killed"):
         (job,) = _jobs(request_of(work, network, store))
