@@ -42,6 +42,7 @@ COMMANDS = {
     "import-flow": ("interchange", "Take flow from the files of another program."),
     "export-idt": ("interchange", "Write trajectories as the text of the authors' program."),
     "import-idt": ("interchange", "Take trajectories from the text of the authors' program."),
+    "import-features": ("interchange", "Take features from the arrays of another program."),
     "pack": ("pack", "Join one stage's products into one HDF5 file."),
     "export-arrays": ("pack", "Write one stage's products as .npz or .npy files, a clip each."),
     "compare": ("compare", "Compare two feature files: cosine per row, first difference."),

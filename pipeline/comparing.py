@@ -44,6 +44,15 @@ class Comparison:
         return self.values is None
 
 
+def refuse_pickle(path: Path | str) -> None:
+    """Raise `InputError` for a name that pickles have."""
+    if Path(path).suffix.lower() in PICKLES:
+        raise InputError(
+            f"{path} is a pickle, which can run any code when it is read, and is never loaded: "
+            "have the program that wrote it save its arrays by numpy.save as .npy"
+        )
+
+
 def read_feature_file(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays of an ``.h5``, ``.npz`` or ``.npy`` file; the latter's has the name "".
 
@@ -53,12 +62,8 @@ def read_feature_file(path: Path) -> dict[str, np.ndarray]:
         If the file is of another kind, damaged, or holds pickled values: a pickle can run code
         when it is read, and is never loaded.
     """
+    refuse_pickle(path)
     suffix = path.suffix.lower()
-    if suffix in PICKLES:
-        raise InputError(
-            f"{path} is a pickle, which can run any code when it is read, and is never loaded: "
-            "have the program that wrote it save its arrays by numpy.save as .npy"
-        )
     if not path.is_file():
         raise InputError(f"{path} does not exist, or is not a file")
     if suffix in (".h5", ".hdf5"):

@@ -17,6 +17,7 @@ from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.network_settings import NetworkSettings
 from cinefeat.pipeline.settings import (
     DescribeSettings,
+    EmbedTable,
     EncodeSettings,
     FitSettings,
     FlowSettings,
@@ -111,7 +112,7 @@ def _explain(problem: Any) -> str:
 
 
 _UNIONS: tuple[Any, ...] = (
-    FlowSettings, DescribeSettings, FitSettings, EncodeSettings, TrainSettings,
+    FlowSettings, DescribeSettings, EmbedTable, FitSettings, EncodeSettings, TrainSettings,
     NetworkSettings,
 )  # fmt: skip
 
@@ -121,9 +122,12 @@ def _tags() -> dict[str, type[BaseModel]]:
     found: dict[str, type[BaseModel]] = {}
     for union in _UNIONS:
         models, field = get_args(union)
-        for model in get_args(models):
-            (tag,) = get_args(model.model_fields[field.discriminator].annotation)
-            found[tag] = model
+        for kind in get_args(models):
+            # a kind has its tag beside it, or as the one value of the key that tells kinds apart
+            model, *tags = get_args(kind) or (kind,)
+            if not tags:
+                (name,) = get_args(model.model_fields[field.discriminator].annotation)
+            found[tags[0].tag if tags else name] = model
     return found
 
 

@@ -5,7 +5,7 @@ Every number that changes a result is here, with its range and, where it is one,
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_serializer, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_serializer, model_validator
 
 from cinefeat.pipeline.network_settings import NetworkSettings as TrainedNetworkSettings
 from cinefeat.pipeline.table import Settings, WeightFile
@@ -318,6 +318,40 @@ class EmbedSettings(Settings):
         return self
 
 
+class ImportedFeatureSettings(Settings):
+    """Features of another program, brought in by `cinefeat import-features`."""
+
+    method: Literal["imported"]
+    name: Origin
+    group: str = Field(
+        default="imported", pattern=r"^[\w-]+$", description="of the arrays, as a network's name is"
+    )
+    files: str = Field(
+        default="{clip}.npy",
+        pattern=r"^([^/].*)?\{clip\}",
+        description="files of a clip: one .npy (M, D), as {clip}_rgb.npy of video_features; or C3D's "
+        "blobs, as {clip}/*.fc6-1, whose names are first frames",
+    )
+    window: Annotated[int, Field(ge=1)] = Field(default=16, description="frames of a row")
+    stride: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="frames from one row of a .npy to the next; by default rows share the clip evenly",
+    )
+    storage: Literal["float32", "float16"] = "float32"
+
+
+def _embed_kind(table: Any) -> str:
+    method = table.get("method") if isinstance(table, dict) else getattr(table, "method", None)
+    return "computed-features" if method is None else "imported-features"
+
+
+EmbedTable = Annotated[
+    Annotated[EmbedSettings, Tag("computed-features")]
+    | Annotated[ImportedFeatureSettings, Tag("imported-features")],
+    Discriminator(_embed_kind),
+]
+
+
 class PoolSettings(Settings):
     """One vector per clip and network from the features of its windows."""
 
@@ -352,7 +386,7 @@ class Recipe(Settings):
     source: str = Field(description="paper, and what departs from it")
     flow: FlowSettings | None = None
     describe: DescribeSettings | None = None
-    embed: EmbedSettings | None = None
+    embed: EmbedTable | None = None
     fit: FitSettings | None = None
     encode: EncodeSettings | None = None
     pool: PoolSettings | None = None

@@ -1,4 +1,4 @@
-"""`cinefeat export-flow`, `import-flow`, `export-idt` and `import-idt`: files of other programs."""
+"""Files of other programs: flow, trajectories and features, out of a store and into one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +17,7 @@ from cinefeat.pipeline.commands.options import (
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.recipe import load_recipe
 from cinefeat.pipeline.settings import (
+    ImportedFeatureSettings,
     ImportedFlowSettings,
     ImportedTrajectorySettings,
     Recipe,
@@ -223,6 +224,43 @@ def import_idt(source: Path, recipe: str, **options: Any) -> int:
             'with extractor = "imported-idt" and a name'
         )
     return _import(chosen, "describe", {"trajectories": source}, **options)
+
+
+@click.command()
+@click.argument("source", metavar="DIR", type=_folder)
+@clip_options
+@worker_options
+def import_features(source: Path, recipe: str, **options: Any) -> int:
+    """Take the features of RECIPE from files of another program in DIR, as products of embed.
+
+    The recipe says where they come from and which files a clip has:
+
+    \b
+      [embed]
+      method = "imported"
+      name = "video_features, I3D"   # free text, part of the products' identity
+      group = "i3d"                  # of the arrays: i3d/features
+      files = "{clip}_rgb.npy"       # (M, D); or C3D's blobs, "{clip}/*.fc6-1"
+      stride = 16                    # frames from a row of a .npy to the next
+      window = 16
+
+    What follows in the recipe (pool, train, network) then works as on our own. Pickles, as mmaction2
+    writes, are refused: they can run any code. A clip that was imported is not read again.
+
+    \b
+    Example:
+      cinefeat import-features i3d_arrays my.toml --manifest clips.csv --store store
+    """
+    from cinefeat.pipeline.comparing import refuse_pickle
+
+    chosen = load_recipe(recipe)
+    if not isinstance(chosen.embed, ImportedFeatureSettings):
+        raise InputError(
+            f"recipe {chosen.name} does not import its features: give it a table [embed] with "
+            'method = "imported" and a name'
+        )
+    refuse_pickle(chosen.embed.files)
+    return _import(chosen, "embed", {"features": source}, **options)
 
 
 def _upstream(recipe: Recipe, stage: str) -> Recipe:

@@ -6,6 +6,8 @@ for, and per window `start_frame`, `end_frame` (M,) int32 (the last frame includ
 `start_seconds`, `end_seconds` (M,) float64. With ten crops rows are their mean. The group's
 attributes hold the input specification, the classes and the sha256 of the weights. Cost: the
 network's; memory does not grow with the length of the clip.
+
+Imported features are `features` of one group, read from the files of another program instead.
 """
 
 import functools
@@ -23,7 +25,8 @@ from cinefeat.extractors import (
     window_indices,
 )
 from cinefeat.pipeline.errors import ClipError, InputError
-from cinefeat.pipeline.settings import EmbedSettings, NetworkSettings
+from cinefeat.pipeline.feature_files import find_feature_files, read_features
+from cinefeat.pipeline.settings import EmbedSettings, ImportedFeatureSettings, NetworkSettings
 from cinefeat.pipeline.stages import Job
 from cinefeat.pipeline.stages.describe import count_frames
 from cinefeat.pipeline.stages.flow import frame_counts, read_fields
@@ -37,6 +40,9 @@ Timed = tuple[np.ndarray, int, float]  # a frame or field, its frame index and i
 
 def run(job: Job, product: ProductWriter) -> None:
     """Embed one clip by each network, in memory that does not grow with its length."""
+    if isinstance(job.settings, ImportedFeatureSettings):
+        _import(job, job.settings, product)
+        return
     settings: EmbedSettings = job.settings
     for entry in settings.networks:
         _embed(job, entry, settings, product)
@@ -161,3 +167,29 @@ def _append(
         product.append(f"{entry.group}/{side}_frame", frames)
         seconds = np.array([seconds for _, _, seconds in steps], np.float64)
         product.append(f"{entry.group}/{side}_seconds", seconds)
+
+
+def _import(job: Job, settings: ImportedFeatureSettings, product: ProductWriter) -> None:
+    if not job.sources:
+        raise ClipError("its features were not imported; run: cinefeat import-features DIR RECIPE")
+    paths = find_feature_files(job.sources["features"], settings.files, job.clip.id)
+    rows, first = read_features(paths)
+    with VideoReader(job.clip.path) as video:
+        seconds = np.array([time for _, _, time in video])
+    if first is None and settings.stride is not None:
+        first = settings.stride * np.arange(len(rows))
+    if first is None:  # equal parts of the clip
+        edges = np.arange(len(rows) + 1) * len(seconds) // len(rows)
+        first, last = edges[:-1], np.maximum(edges[1:] - 1, edges[:-1])
+    else:
+        last = np.minimum(first + settings.window, len(seconds)) - 1
+    if first.max() >= len(seconds):
+        raise ClipError(
+            f"{paths[-1]}: a row begins at frame {first.max()}; the video has frames 0 to "
+            f"{len(seconds) - 1}"
+        )
+    product.append(f"{settings.group}/features", rows.astype(settings.storage))
+    for side, frames in (("start", first), ("end", last)):
+        product.append(f"{settings.group}/{side}_frame", frames.astype(np.int32))
+        product.append(f"{settings.group}/{side}_seconds", seconds[frames])
+    product.set_attrs(frame_counts(video))

@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+import struct
 from pathlib import Path
 
 import h5py
@@ -366,3 +367,92 @@ def test_bad_requests_for_trajectories_exit_with_2(
     monkeypatch.chdir(work)
     assert cinefeat(*arguments, "--store", "store") == 2
     assert sentence in capsys.readouterr().err
+
+
+FEATURES = """
+name = "theirs"
+title = "Features of another program"
+source = "test"
+[embed]
+method = "imported"
+name = "test"
+group = "net"
+"""
+
+
+def bring_features(work: Path, folder: Path, rows: str) -> int:
+    (folder / "theirs.toml").write_text(FEATURES + rows)
+    return cinefeat("import-features", folder, folder / "theirs.toml", "--jobs", 1,
+                    "--manifest", work / "store/manifest.csv", "--store", folder / "store")  # fmt: skip
+
+
+def features_of(folder: Path, clip: str) -> dict[str, list]:
+    (path,) = folder.glob(f"store/embed/*/{clip}.h5")
+    with h5py.File(path) as file:
+        assert file.attrs["frames_decoded"] == N_FRAMES
+        return {name: array[:].tolist() for name, array in file["net"].items()}
+
+
+def blob(*values: float) -> bytes:
+    """A window's output of a layer as C3D's program writes it."""
+    return struct.pack(f"<5i{len(values)}f", 1, len(values), 1, 1, 1, *values)
+
+
+def test_arrays_of_video_features_become_products_of_the_embed_stage(
+    work: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "wave").mkdir()
+    array = np.arange(6, dtype=np.float32).reshape(3, 2)
+    for i, clip in enumerate(CLIPS):
+        np.save(tmp_path / f"{clip}_rgb.npy", array + i)
+    assert bring_features(work, tmp_path, 'files = "{clip}_rgb.npy"\n') == 0
+    found = features_of(tmp_path, CLIPS[1])
+    assert found["features"] == (array + 1).tolist()
+    assert (found["start_frame"], found["end_frame"]) == ([0, 2, 4], [1, 3, 5])
+    np.testing.assert_allclose(found["end_seconds"], np.array([1, 3, 5]) / 25)
+    assert cinefeat("verify", "--store", tmp_path / "store") == 0
+
+
+def test_blobs_of_c3d_begin_at_the_frames_that_they_are_named_after(
+    work: Path, tmp_path: Path
+) -> None:
+    for clip in CLIPS:
+        (tmp_path / clip).mkdir(parents=True)
+        for k in (2, 0):
+            (tmp_path / clip / f"{k:06}.fc6-1").write_bytes(blob(k, -1.5))
+        (tmp_path / clip / "000000.prob").write_bytes(blob(9))
+    assert bring_features(work, tmp_path, 'files = "{clip}/*.fc6-1"\nwindow = 3\n') == 0
+    found = features_of(tmp_path, CLIPS[0])
+    assert found["features"] == [[0, -1.5], [2, -1.5]]
+    assert (found["start_frame"], found["end_frame"]) == ([0, 2], [2, 4])
+
+
+def test_features_that_are_not_of_the_video_cost_that_clip(work: Path, tmp_path: Path) -> None:
+    (tmp_path / "wave").mkdir()
+    for n_rows, clip in zip((3, 4), CLIPS, strict=True):
+        np.save(tmp_path / f"{clip}.npy", np.zeros((n_rows, 1)))
+    assert bring_features(work, tmp_path, "stride = 2\n") == 1
+    ledger = (tmp_path / "store/failures.csv").read_text()
+    assert "wave/b.npy: a row begins at frame 6; the video has frames 0 to 5" in ledger
+    assert CLIPS[0] not in ledger.replace("wave/b.npy", "")
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ('files = "{clip}.pkl"\n', "is a pickle, which can run any code"),
+        ('files = "all.npy"\n', "embed.files = 'all.npy'"),
+        ('files = "/other/{clip}.npy"\n', "embed.files = '/other"),
+        ("wnidow = 3\n", "unknown key 'embed.wnidow'; known keys are files, group, method"),
+    ],
+)
+def test_a_recipe_that_cannot_import_features_exits_with_2(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: str, sentence: str
+) -> None:
+    assert bring_features(work, tmp_path, rows) == 2
+    assert sentence in capsys.readouterr().err
+    (tmp_path / "computed.toml").write_text(COMPUTED)
+    done = cinefeat("import-features", tmp_path, tmp_path / "computed.toml",
+                    "--manifest", work / "store/manifest.csv", "--store", tmp_path / "store")  # fmt: skip
+    assert done == 2
+    assert "does not import its features" in capsys.readouterr().err
