@@ -14,12 +14,13 @@ import pytest
 from test_architecture import ROOT
 
 from cinefeat.pipeline.cli import cinefeat
+from cinefeat.pipeline.network_models import MODELS
 from cinefeat.pipeline.recipe import shipped_recipes
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PARTS = [
     path
-    for folder in ("extractors", "encoders", "classifiers")
+    for folder in ("extractors", "encoders", "classifiers", "models")
     for path in sorted((ROOT / "docs" / folder).glob("*.md"))
 ]
 SECTIONS = [
@@ -117,6 +118,11 @@ def test_python_examples_run(path: Path) -> None:
     assert blocks, f"{_name(path)} has no example"
     for block in blocks:
         exec(compile(block.text, _name(path), "exec"), {})  # noqa: S102 - the page is ours
+
+
+def test_every_learned_model_has_a_page_that_tells_its_table() -> None:
+    pages = "".join(p.read_text(encoding="utf-8") for p in PARTS if p.parent.name == "models")
+    assert {name for name in MODELS if f'"{name}"' not in pages} == set()
 
 
 def test_recipes_that_the_page_tells_of_exist() -> None:

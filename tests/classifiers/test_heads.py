@@ -143,6 +143,27 @@ def test_fusion_has_the_sizes_of_the_table() -> None:
     assert n_parameters(head) == convolution + 2 * tower
 
 
+@pytest.mark.parametrize("variant", POOLINGS)
+def test_pooling_has_the_layers_of_the_paper(variant: str) -> None:
+    d, n_steps = 1024, 25
+    with torch.device("meta"):
+        head = SnippetPooling(d, n_steps, 101, variant)  # type: ignore[arg-type]
+        assert head(torch.empty(2, n_steps, d)).shape == (2, 101)
+    convolution = (10 * d + 1) * 256 if variant == "time-conv" else 0
+    n_in = 256 if variant == "time-conv" else d
+    n_windows = 4 if variant == "local" else 1  # of 10 frames, from 5 to 5
+    full = (n_in + 1) * 4096 + 4097 * 4096
+    assert n_parameters(head) == convolution + full + (4096 * n_windows + 1) * 101
+
+
+@pytest.mark.parametrize("rule, n_more", [("average", 0), ("max", 0), ("weighted", 3)])
+def test_consensus_adds_a_weight_for_each_segment_at_most(rule: str, n_more: int) -> None:
+    with torch.device("meta"):
+        head = SegmentConsensus(nn.Linear(1024, 101), rule, 3)  # type: ignore[arg-type]
+        assert head(torch.empty(2, 3, 1024)).shape == (2, 101)
+    assert n_parameters(head) == 1025 * 101 + n_more
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_width_1_is_the_papers_and_a_smaller_one_is_smaller(name: str) -> None:
     if name in ("average", "max", "weighted"):

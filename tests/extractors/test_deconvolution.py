@@ -15,7 +15,8 @@ from cinefeat.extractors.deconvolution import (
     transposed_convolution,
     unpool,
 )
-from cinefeat.extractors.layers import ConvUnit, MaxPool, named_chain
+from cinefeat.extractors.layers import ConvUnit, MaxPool, draw_he_weights, named_chain
+from cinefeat.extractors.networks import build_network
 
 POOLS = [
     MaxPool((2, 2), (2, 2)),
@@ -182,6 +183,24 @@ def test_layers_that_cannot_be_undone_are_refused(layer: str) -> None:
         network = c3d()
     with pytest.raises(ValueError, match=rf"{layer}.*conv1a, pool1, .*conv5b, pool5$"):
         project_back(network, torch.empty(1, 3, 16, 112, 112), layer)
+
+
+def test_the_deepest_maps_of_c3d_are_projected_to_its_frames() -> None:
+    torch.manual_seed(0)
+    network = draw_he_weights(c3d(n_classes=None, width=0.05)).eval()
+    window = 50 * torch.randn(1, 3, 16, 112, 112)
+    found = project_back(network, window, "conv5b", n_strongest=2)
+    assert found[0].activation >= found[1].activation > 0
+    for one in found:
+        assert one.pattern.shape == (3, 16, 112, 112)
+        assert one.pattern.any()
+
+
+def test_vgg16_can_be_projected_too() -> None:
+    torch.manual_seed(0)
+    network = draw_he_weights(build_network("vgg16-spatial", {"width": 0.05, "size": 32})).eval()
+    (found,) = project_back(network, torch.randn(1, 3, 32, 32), "conv5_3", n_strongest=1)
+    assert found.pattern.shape == (3, 32, 32)
 
 
 def test_batch_norm_and_unknown_maps_are_refused() -> None:

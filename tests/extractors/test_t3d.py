@@ -54,6 +54,20 @@ def test_temporal_transitions_have_the_papers_bookkeeping() -> None:
         assert _shapes(t3d(), TEMPORAL) == TEMPORAL
 
 
+def test_temporal_transitions_have_the_parameters_of_their_kernels() -> None:
+    growth, n_in, total = 32, 64, 3 * 3 * 49 * 64 + 2 * 64
+    for n_layers, depths in ((6, (1, 3, 6)), (12, (1, 3, 4)), (24, (1, 3, 4)), (16, ())):
+        for _ in range(n_layers):  # norm, 1 x 1 x 1 to 128, norm, 3 x 3 x 3 to 32
+            total += 2 * n_in + 128 * n_in + 2 * 128 + 27 * 128 * growth
+            n_in += growth
+        for depth in depths:  # norm, D x 3 x 3 to 128
+            total += 2 * n_in + depth * (1 if depth == 1 else 9) * n_in * 128
+        n_in = 3 * 128 if depths else n_in
+    total += 2 * n_in + (n_in + 1) * 101
+    with torch.device("meta"):
+        assert sum(p.numel() for p in t3d().parameters()) == total
+
+
 def test_halved_channels_halve_what_the_blocks_take() -> None:
     with torch.device("meta"):
         shapes = _shapes(t3d(halves_channels=True), {"transition1": 0, "denseblock2": 0})
