@@ -245,11 +245,27 @@ def build_fine_tuned(
         network = build_network(settings.network, options)
     except TypeError as error:
         raise InputError(f"{settings.network} cannot be fine-tuned: {error}") from error
+    _check_rates(settings, network)
     if tensors is None:
         draw_he_weights(network)
     else:
         _start(network, tensors, stream.weights)
     return FineTuned(network, settings.partial_norm)
+
+
+def _check_rates(settings: FineTuneSettings, network: nn.Sequential) -> None:
+    """Refuse a rate of a layer that the network does not have."""
+    layers = [
+        name
+        for name, layer in network.named_children()
+        if next(layer.parameters(), None) is not None
+    ]
+    inner = {part for name, _ in network.named_parameters() for part in name.split(".")}
+    if unknown := settings.rates.keys() - inner:
+        raise InputError(
+            f"network.rates names {min(unknown)!r}, and {settings.network} has no such layer; it "
+            f"has {', '.join(layers)}"
+        )
 
 
 def fine_tune_rate(settings: FineTuneSettings, name: str) -> float:

@@ -18,6 +18,7 @@ from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.network_models import MODELS, build_model, spec_of
 from cinefeat.pipeline.network_settings import NetworkSettings
 from cinefeat.pipeline.pixel_models import fine_tune_rate, transfer_loss
+from cinefeat.pipeline.recipe import load_recipe
 
 
 def _settings(model: str, stream: dict[str, Any] | None = None, **values: Any) -> Any:
@@ -134,6 +135,22 @@ def test_rates_are_those_of_the_layers() -> None:
     assert {rate for name, rate in found.items() if ".fc7." in name} == {2}
     assert {rate for name, rate in found.items() if ".logits." in name} == {10}
     assert {rate for name, rate in found.items() if ".conv" in name} == {0}
+
+
+def test_the_first_convolution_of_flow_learns_faster_in_the_shipped_recipe() -> None:
+    settings = load_recipe("tsn-flow-fine-tuned").network
+    with torch.device("meta"):
+        names = [name for name, _ in bn_inception(10).named_parameters()]
+    rates = {name: fine_tune_rate(settings, f"body.body.{name}") for name in names}
+    assert {name for name, rate in rates.items() if rate == 5} == {
+        name for name in names if name.startswith("conv1_")
+    }
+    assert set(rates.values()) == {1, 5}
+
+
+def test_rates_of_layers_that_are_not_there_are_refused() -> None:
+    with pytest.raises(InputError, match=r"names 'fc9', and c3d has no such layer.*conv1a.*fc7"):
+        _model(_settings("fine-tune", network="c3d", width=0.02, rates={"fc9": 2}))
 
 
 def test_fstcn_joins_crops_and_windows_by_their_sparsity() -> None:
