@@ -249,8 +249,9 @@ def test_killed_at_any_moment_and_run_again_ends_at_the_same_weights(work: Path)
 SHORT_LRCN = LRCN.replace("n_epochs = 25", "n_epochs = 4").replace(
     "batch_size = 6", "batch_size = 2"
 )
-LTC = """
-model = "ltc"
+NORMED = """
+model = "fine-tune"
+network = "i3d-rgb"
 streams = [{name = "rgb", inputs = ["frames"]}]
 window = 16
 size = 32
@@ -289,7 +290,7 @@ def _job_on_pixels(work: Path, store: str) -> Job:
     for number, clip in enumerate(clips_of(work)):
         frames, _ = moving_texture(18, 36, 40, n_channels=3, seed=number)
         clips.append(replace(clip, path=write_video(work / f"{number}.avi", frames)))
-    recipe = parse_recipe(f'name = "t"\ntitle = "t"\nsource = "s"\n[network]{LTC}', "t.toml")
+    recipe = parse_recipe(f'name = "t"\ntitle = "t"\nsource = "s"\n[network]{NORMED}', "t.toml")
     (fold,) = folds(clips, "leave-one-group-out")[:1]
     (job,) = _jobs(Request(recipe, tuple(clips), work / store, (fold,)))
     return job
