@@ -45,6 +45,7 @@ COMMANDS = {
     "import-features": ("interchange", "Take features from the arrays of another program."),
     "pack": ("pack", "Join one stage's products into one HDF5 file."),
     "export-arrays": ("pack", "Write one stage's products as .npz or .npy files, a clip each."),
+    "export-table": ("pack", "Write packed encodings, or scores, as Parquet or Arrow."),
     "compare": ("compare", "Compare two feature files: cosine per row, first difference."),
     "verify": ("inspect", "Check that every file of a store is whole and what it claims to be."),
     "demo": ("scan", "Write a small synthetic action data set."),

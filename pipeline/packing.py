@@ -9,6 +9,8 @@
 ``features/NAME``      (n, D): of stages with one vector per clip; a slash in a name is a point here,
                        ``hog.2x2x1``
 ``mirrored/NAME``      (n, D): the encodings of the mirror images, where there are any
+``scores``             (n, C): with --scores, NaN for a clip without; -inf where a fold lacked a class
+``classes``            (C,) strings: the columns of `scores`
 ``clips/ID/NAME``      the arrays of a clip, for all other stages; slashes in ids make nested groups
 =====================  ============================================================================
 """
@@ -25,6 +27,7 @@ from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.manifest import Clip
 from cinefeat.pipeline.plan import Node
 from cinefeat.pipeline.protocol import Fold
+from cinefeat.pipeline.score_files import Table
 from cinefeat.pipeline.stages.encode import MIRRORED
 from cinefeat.pipeline.store import (
     SCHEMA,
@@ -40,7 +43,9 @@ ONE_VECTOR = ("encode", "pool")
 _SIDE = h5py.string_dtype("ascii", 5)
 
 
-def pack_products(node: Node, folds: Sequence[Fold], output: Path) -> int:
+def pack_products(
+    node: Node, folds: Sequence[Fold], output: Path, scores: Table | None = None
+) -> int:
     """Join the products of a stage per clip into one file, atomically; return how many there were.
 
     Parameters
@@ -51,11 +56,13 @@ def pack_products(node: Node, folds: Sequence[Fold], output: Path) -> int:
         Whose sides are told; may be empty.
     output : Path
         The file, laid out as above. Groups of clips have the attributes of the clips' own files.
+    scores : Table or None
+        Scores of clips, to go with them; of some of the clips at least.
 
     Raises
     ------
     InputError
-        If no clip has a product, or vectors of one name differ in length.
+        If no clip has a product, vectors of one name differ in length, or no clip has scores.
     """
     clips = [clip for clip in node.clips if node.product(clip.id).exists()]
     if not clips:
@@ -69,6 +76,8 @@ def pack_products(node: Node, folds: Sequence[Fold], output: Path) -> int:
             packed.attrs.update({"schema": SCHEMA, "stage": node.stage.name, "digest": node.digest})
             packed.attrs.update({"identity": node.identity, "n_clips": len(clips)})
             _write_table(packed, clips, folds)
+            if scores is not None:
+                _write_scores(packed, clips, scores)
             write = _write_vector if node.stage.name in ONE_VECTOR else _write_group
             for row, clip in enumerate(clips):
                 write(packed, node, clip, row, len(clips))
@@ -99,6 +108,18 @@ def _write_table(packed: h5py.File, clips: Sequence[Clip], folds: Sequence[Fold]
             ids = set(getattr(fold, side))
             row[[clip.id in ids for clip in clips]] = side
     packed.create_dataset("side", data=sides, dtype=_SIDE)
+
+
+def _write_scores(packed: h5py.File, clips: Sequence[Clip], table: Table) -> None:
+    if table.clips is None or table.classes is None:
+        raise InputError("--scores does not tell the clips and classes of its scores")
+    row_of = dict(zip(table.clips.tolist(), table.scores, strict=True))
+    if not any(clip.id in row_of for clip in clips):
+        raise InputError(f"--scores has none of the clips, such as {clips[0].id!r}")
+    nothing = np.full(len(table.classes), np.nan)
+    packed["scores"] = np.stack([row_of.get(clip.id, nothing) for clip in clips])
+    names = table.classes.astype(np.str_).tolist()
+    packed.create_dataset("classes", data=names, dtype=h5py.string_dtype())
 
 
 def _write_vector(packed: h5py.File, node: Node, clip: Clip, row: int, n_clips: int) -> None:

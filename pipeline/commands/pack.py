@@ -1,4 +1,4 @@
-"""`cinefeat pack` and `cinefeat export-arrays`: products for other projects."""
+"""`cinefeat pack`, `export-arrays` and `export-table`: products for other projects."""
 
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from cinefeat.pipeline.recipe import load_recipe
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="The HDF5 file to write."
 )
 @click.option("--fold", help="For a stage that depends on the fold: the fold's name.")
+@click.option("--scores", help="Add the scores of a report folder, or of another file of scores.")
 def pack(
     name: str,
     recipe: str,
@@ -27,20 +28,24 @@ def pack(
     protocol: str | None,
     output: Path,
     fold: str | None,
+    scores: str | None,
 ) -> int:
     """Join what STAGE of RECIPE made into one HDF5 file for other projects.
 
     It holds clip, label, group and split of each clip, and with --protocol its side in each fold.
     Of encode and pool, features/NAME is a matrix with a row per clip; of other stages, clips/ID/NAME
-    are the arrays of a clip. Clips that failed or are missing are left out and counted.
+    are the arrays of a clip. With --scores there are `scores`, a row per clip and a column per class,
+    NaN for a clip without, and `classes`. Clips that failed or are missing are left out and counted.
     cinefeat.pipeline.datasets reads the file for scikit-learn and torch.
 
     \b
     Example:
       cinefeat pack describe dt-bow --store store -o bags.h5
+      cinefeat pack pool i3d-rgb-svm --store store -o i3d.h5 --scores store/reports/i3d-rgb-svm-*
     """
     from cinefeat.pipeline.packing import pack_products
     from cinefeat.pipeline.plan import plan
+    from cinefeat.pipeline.score_files import read_table
 
     if videos is None and manifest is None:
         manifest = store / "manifest.csv"
@@ -51,7 +56,8 @@ def pack(
     node = choose_node(nodes, name, fold)
     alike = {f for f, other in nodes.items() if other and other.digest == node.digest}
     sides = [f for f in every if told and f.name in alike and fold in (None, f.name)]
-    n_packed = pack_products(node, sides, output)
+    table = read_table(scores) if scores else None
+    n_packed = pack_products(node, sides, output, table)
     left_out = len(node.clips) - n_packed
     click.echo(f"{n_packed} clips in {output}" + (f", {left_out} left out" if left_out else ""))
     return 1 if left_out else 0
@@ -140,3 +146,28 @@ def export_arrays(
     left_out = len(node.clips) - n_there
     click.echo(f"{n_there} clips in {output}" + (f", {left_out} left out" if left_out else ""))
     return 1 if left_out else 0
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A .parquet or .arrow file.",
+)
+def export_table(source: Path, output: Path) -> None:
+    """Write SOURCE as a table of Apache Arrow, a row per clip (needs pyarrow).
+
+    SOURCE is a file of `cinefeat pack` of encode or pool, whose vectors become columns of lists, or a
+    report folder, whose scores become a column per class.
+
+    \b
+    Examples:
+      cinefeat export-table encodings.h5 -o encodings.parquet
+      cinefeat export-table store/reports/dt-bow-leave-one-group-out-bbd431cc630e -o scores.arrow
+    """
+    from cinefeat.pipeline.arrow_files import export_table as write
+
+    click.echo(f"{write(source, output)} clips in {output}")

@@ -198,3 +198,33 @@ def test_the_command_writes_a_file_of_numpy_per_clip(store: Path, bags: Path, ca
     assert capsys.readouterr().out == f"12 clips in {store / 'npz'}\n"
     with h5py.File(bags) as file, np.load(store / "npz/sit/bob.npz") as found:
         np.testing.assert_array_equal(found["hog"], file["clips/sit/bob/hog"][:])
+
+
+SCORES = "clip,label,run,sit\nsit/bob,sit,0.5,-1.5\nrun/ann,run,2.0,-inf\nelsewhere,run,1.0,2.0\n"
+
+
+@pytest.fixture(scope="module")
+def scored(store: Path) -> Path:
+    (store / "scores.csv").write_text(SCORES)
+    out = store / "scored.h5"
+    assert pack("describe", store / "tiny.toml", "--store", store / "store", "-o", out,
+                "--scores", store / "scores.csv") == 0  # fmt: skip
+    return out
+
+
+def test_scores_are_packed_in_the_order_of_the_clips(scored: Path) -> None:
+    with h5py.File(scored) as file:
+        found = dict(zip(file["clip"].asstr()[:], file["scores"][:].tolist(), strict=True))
+        assert file["classes"].asstr()[:].tolist() == ["run", "sit"]
+    assert found.pop("sit/bob") == [0.5, -1.5]
+    assert found.pop("run/ann") == [2.0, -np.inf]
+    assert len(found) == 10
+    assert np.isnan(list(found.values())).all()
+
+
+def test_scores_of_other_clips_are_refused(store: Path, capsys) -> None:
+    (store / "others.csv").write_text("clip,a,b\nx,1,2\n")
+    assert pack("describe", store / "tiny.toml", "--store", store / "store",
+                "-o", store / "others.h5", "--scores", store / "others.csv") == 2  # fmt: skip
+    assert "--scores has none of the clips, such as 'run/ann'" in capsys.readouterr().err
+    assert not (store / "others.h5").exists()
