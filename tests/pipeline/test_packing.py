@@ -174,7 +174,7 @@ def test_fifteen_lines_without_cinefeat_train_on_a_packed_file(vectors: Path) ->
         [sys.executable, SCRIPT, vectors], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "accuracy 1.000 of 12 clips\n"
+    assert done.stdout == "accuracy 1.000 of 12 clips in 4 folds\n"
     assert "import cinefeat" not in SCRIPT.read_text(encoding="utf-8")
 
 
