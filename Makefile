@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= demo
 
-.PHONY: demo test test-slow fuzz check types format docs clean
+.PHONY: demo test test-slow fuzz check types format docs readme-table clean
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -52,6 +52,12 @@ format: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+# the results in data/measured, put into README.md
+readme-table: $(STAMP)
+	$(BIN)/cinefeat table --markdown Weizmann=data/measured/weizmann > build/table.md
+	sed -i -e '/begin: cinefeat table/,/end: cinefeat table/{//!d}' \
+		-e '/begin: cinefeat table/r build/table.md' README.md
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -35,6 +35,12 @@ class ActionVLAD(nn.Module):
     Anchors are random until `set_anchors` is called; from then on assignment and anchors are
     parameters of their own, as in the released code. Weights of the scores are drawn with a deviation
     of 0.01 and cut at two deviations.
+
+    Examples
+    --------
+    >>> head = ActionVLAD(n_features=8, n_classes=3, n_anchors=4)
+    >>> head(torch.rand(2, 5, 8, 7, 7)).shape  # two videos, five steps, maps of 7x7
+    torch.Size([2, 3])
     """
 
     def __init__(

@@ -50,6 +50,12 @@ def to_arrays(estimator: Any) -> dict[str, Array]:
     ValueError
         If the class is not one of this package, it is not fitted, or a parameter is no JSON value
         (a random generator: give an integer seed).
+
+    Examples
+    --------
+    >>> from cinefeat.classifiers import PCA
+    >>> sorted(to_arrays(PCA(1).fit(np.eye(3))))
+    ['components_', 'estimator', 'mean_', 'variances_']
     """
     name = type(estimator).__name__
     if _CLASSES.get(name) != type(estimator).__module__.rpartition(".")[2]:
@@ -86,6 +92,13 @@ def from_arrays(arrays: Mapping[str, Array]) -> Any:
     ValueError
         If the entry "estimator" is missing or names a class that is not in the table of this
         module.
+
+    Examples
+    --------
+    >>> from cinefeat.classifiers import PCA
+    >>> pca = PCA(1).fit(np.eye(3))
+    >>> bool((from_arrays(to_arrays(pca)).transform(np.eye(3)) == pca.transform(np.eye(3))).all())
+    True
     """
     if "estimator" not in arrays:
         raise ValueError(

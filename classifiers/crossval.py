@@ -38,6 +38,14 @@ def grouped_folds(
     ------
     ValueError
         If a class would be missing from the training part of a fold.
+
+    Examples
+    --------
+    Two actors, each doing two actions:
+
+    >>> folds = grouped_folds(["walk", "run"] * 2, ["ann", "ann", "bob", "bob"], n_folds=2)
+    >>> [(train.tolist(), test.tolist()) for train, test in folds]
+    [([2, 3], [0, 1]), ([0, 1], [2, 3])]
     """
     labels = np.asarray(y)
     splitter = StratifiedKFold(n_folds) if groups is None else StratifiedGroupKFold(n_folds)
@@ -71,6 +79,14 @@ def out_of_fold_scores(
     -------
     ndarray of shape (n, n_classes), float64
         Columns in the order of the sorted labels.
+
+    Examples
+    --------
+    >>> from cinefeat.classifiers import LinearSVM
+    >>> X = np.array([[0.0, 1], [1, 0], [0.1, 1], [1, 0.1]])
+    >>> scores = out_of_fold_scores(LinearSVM(), X, [0, 1, 0, 1], n_folds=2)
+    >>> scores.argmax(axis=1).tolist()
+    [0, 1, 0, 1]
     """
     labels = np.asarray(y)
     scores = np.empty((len(labels), len(np.unique(labels))))
@@ -106,6 +122,13 @@ def choose_c(
     -------
     C : float
     accuracies : dict from C to accuracy in 0..1
+
+    Examples
+    --------
+    >>> from cinefeat.classifiers import LinearSVM
+    >>> X = np.array([[0.0, 1], [1, 0], [0.1, 1], [1, 0.1]])
+    >>> choose_c(LinearSVM(), X, [0, 1, 0, 1], values=(0.1, 1.0), n_folds=2)
+    (0.1, {0.1: 1.0, 1.0: 1.0})
     """
     labels = np.asarray(y)
     classes = np.unique(labels)

@@ -133,6 +133,14 @@ def learn_weights(
     -------
     ndarray of shape (S,), float64
         Sum to 1.
+
+    Examples
+    --------
+    The second system is always wrong:
+
+    >>> right, wrong = np.array([[1.0, 0], [0, 1]]), np.array([[0, 1.0], [1, 0]])
+    >>> learn_weights([right, wrong], [0, 1], [0, 1], n_steps=4)
+    array([0.75, 0.25])
     """
     labels, names = np.asarray(y), np.asarray(classes)
     tables = [normalise_scores(s, rule) for s in systems]

@@ -157,7 +157,7 @@ def hellinger_kernel(x: Array, y: Array, *, by_rows: bool = False) -> Array:
 
 
 def sum_kernels(kernels: Sequence[Array], weights: Sequence[float] | None = None) -> Array:
-    """Add kernels of the same rows, each weighted (equally unless told otherwise).
+    """Add kernels (n, m) of the same rows, each weighted (equally unless told otherwise).
 
     Examples
     --------

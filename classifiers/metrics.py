@@ -43,6 +43,8 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, classes: ArrayLike) -
 def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Return the fraction of clips whose label was predicted, in 0..1.
 
+    Labels are arrays of shape (n,), strings or integers.
+
     Examples
     --------
     >>> accuracy(["run", "walk"], ["run", "run"])
@@ -54,6 +56,8 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
 
 def mean_class_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     """Return the mean over the classes of `y_true` of the fraction of their clips found, in 0..1.
+
+    Labels are arrays of shape (n,), strings or integers.
 
     Examples
     --------

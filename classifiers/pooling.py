@@ -12,12 +12,24 @@ from cinefeat.classifiers.types import Array
 
 
 def pool_mean(x: Array) -> Array:
-    """Return the mean row of (T, D) features, (D,) float64; zeros for T = 0."""
+    """Return the mean row of (T, D) features, (D,) float64; zeros for T = 0.
+
+    Examples
+    --------
+    >>> pool_mean(np.array([[0.0, 2.0], [2.0, 4.0]]))
+    array([1., 3.])
+    """
     return x.mean(axis=0, dtype=np.float64) if len(x) else np.zeros(x.shape[1])
 
 
 def pool_max(x: Array) -> Array:
-    """Return the greatest value of each column of (T, D) features, (D,); zeros for T = 0."""
+    """Return the greatest value of each column of (T, D) features, (D,); zeros for T = 0.
+
+    Examples
+    --------
+    >>> pool_max(np.array([[0.0, 5.0], [2.0, 4.0]]))
+    array([2., 5.])
+    """
     return x.max(axis=0) if len(x) else np.zeros(x.shape[1])
 
 

@@ -30,6 +30,11 @@ class LRCN(nn.Module):
     -----
     The LSTM has the usual gates, without peepholes, and torch's two bias vectors. The loss is the
     mean over the steps; at test the probabilities of all steps are averaged.
+
+    Examples
+    --------
+    >>> LRCN(n_features=16, n_classes=3)(torch.rand(2, 8, 16)).shape  # scores at each of 8 steps
+    torch.Size([2, 8, 3])
     """
 
     def __init__(
@@ -80,6 +85,12 @@ class TemporalAttention(nn.Module):
     There is no previous word, so its embedding and the weights on it are left out. The paper's
     penalty wants a sum of 1 for each step, as a caption has about as many words as there are steps;
     here it is the share ``n_glances / T``.
+
+    Examples
+    --------
+    >>> scores, penalty = TemporalAttention(16, 3, width=0.01)(torch.rand(2, 8, 16))
+    >>> scores.shape, penalty.ndim
+    (torch.Size([2, 3]), 0)
     """
 
     def __init__(

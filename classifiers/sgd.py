@@ -41,6 +41,12 @@ class SGDSVM(ClassifierMixin, BaseEstimator):
     References
     ----------
     .. [1] Bottou. Large-scale machine learning with stochastic gradient descent. COMPSTAT 2010.
+
+    Examples
+    --------
+    >>> X = np.array([[0.0, 1], [0.1, 1], [1, 0], [1, 0.1]])
+    >>> SGDSVM(C=10.0, random_state=0).fit(X, ["walk", "walk", "run", "run"]).predict(X)
+    array(['walk', 'walk', 'run', 'run'], dtype='<U4')
     """
 
     def __init__(

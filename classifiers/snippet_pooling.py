@@ -41,6 +41,12 @@ class SnippetPooling(nn.Module):
     Notes
     -----
     The paper's windows overlap by half; where a video has fewer frames than a window, there is one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> SnippetPooling(16, n_steps=8, n_classes=3, width=0.01)(torch.rand(2, 8, 16)).shape
+    torch.Size([2, 3])
     """
 
     def __init__(

@@ -40,6 +40,13 @@ class TwoStreamFusion(nn.Module):
     quarter of the spatial and three quarters of the temporal one, in 3-D blurred by a Gaussian
     of deviation 1. Streams of different networks have no maps that belong together; there it is only
     a beginning. With `width` below 1 the first maps are taken.
+
+    Examples
+    --------
+    >>> head = TwoStreamFusion(8, 8, size=14, n_classes=3, width=0.01)
+    >>> maps = torch.rand(2, 5, 8, 14, 14)  # two videos, five times
+    >>> head(maps, maps).shape  # of the fused and of the temporal tower
+    torch.Size([2, 2, 3])
     """
 
     def __init__(

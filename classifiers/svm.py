@@ -190,6 +190,13 @@ class KernelSVM(ClassifierMixin, BaseEstimator):
     ----------
     .. [1] Zhang, Marszalek, Lazebnik, Schmid. Local features and kernels for classification of
        texture and object categories. IJCV 2007.
+
+    Examples
+    --------
+    >>> histograms = np.array([[0.9, 0.1, 0], [0.8, 0.2, 0], [0, 0.2, 0.8], [0.1, 0, 0.9]])
+    >>> svm = KernelSVM().fit(histograms, ["walk", "walk", "run", "run"])
+    >>> svm.predict([[1.0, 0, 0], [0, 0, 1.0]])
+    array(['walk', 'run'], dtype='<U4')
     """
 
     def __init__(

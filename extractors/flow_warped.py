@@ -90,6 +90,16 @@ def warped_flow(
     ----------
     .. [1] Wang, Schmid. Action recognition with improved trajectories. ICCV 2013, section 3.1.
     .. [2] Wang, Xiong, Wang, Qiao, Lin, Tang, Van Gool. Temporal segment networks. ECCV 2016.
+
+    Examples
+    --------
+    A camera that moves by 2 px over a still scene:
+
+    >>> y, x = np.mgrid[:160, :240] / 8.0
+    >>> scene = np.uint8(128 + 60 * np.sin(x + np.cos(2 * y)) + 60 * np.sin(y + np.cos(x)))
+    >>> result = warped_flow(scene[:120, :180], scene[:120, 2:182], preset="fast")
+    >>> result.flow[60, 90, 0].round(), abs(result.warped[60, 90]).max() < 0.5
+    (np.float32(-2.0), np.True_)
     """
     prev_mask = people_mask(prev.shape[:2], boxes)
     next_mask = people_mask(next.shape[:2], boxes if next_boxes is None else next_boxes)
@@ -129,6 +139,12 @@ def warped_flow_of_video(
     ------
     ValueError
         As `warped_flow`; or if there are boxes for fewer frames than there are.
+
+    Examples
+    --------
+    >>> frames = np.random.default_rng(0).integers(0, 255, (3, 48, 64), np.uint8)
+    >>> [result.warped.shape for result in warped_flow_of_video(frames, preset="fast")]
+    [(48, 64, 2), (48, 64, 2)]
     """
     people = repeat(None) if boxes is None else iter(boxes)
     prev = before = prev_mask = None

@@ -249,14 +249,21 @@ def iter_cuboids(
 ) -> Iterator[Chunk]:
     """Yield the cuboids of a video in chunks, in constant memory.
 
-    Takes and gives what `cuboids` does; chunks may be empty and follow one another in the order of
-    its rows. The last column of `info` needs the number of frames: where `frames` has no length,
-    give `n_frames`.
+    Takes what `cuboids` does, frames (H, W, 3) or (H, W), and gives its dict of arrays; chunks may
+    be empty and follow one another in the order of its rows. The last column of `info` needs the
+    number of frames: where `frames` has no length, give `n_frames`.
 
     Raises
     ------
     ValueError
         As `cuboids`, and if neither `n_frames` nor ``len(frames)`` is known.
+
+    Examples
+    --------
+    >>> frames = np.zeros((25, 20, 24), np.uint8)
+    >>> frames[12, 8:11, 14:17] = 255
+    >>> sum(len(chunk["info"]) for chunk in iter_cuboids(frames)) > 0
+    True
     """
     total, chosen = frame_count(frames, n_frames), CuboidSettings(**settings)
     rows = _rows(gray_frames(frames, _min_side(chosen)), block_frames, chosen)

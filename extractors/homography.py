@@ -113,6 +113,17 @@ def flow_matches(
     -------
     prev_points, next_points : ndarray of shape (N, 2), float32
         The same N points in both frames, the best corners first; N may be 0.
+
+    Examples
+    --------
+    A bright square that moves by 3 px:
+
+    >>> prev = np.zeros((40, 50), np.uint8)
+    >>> prev[10:20, 10:20] = 200
+    >>> flow = np.full((40, 50, 2), (3, 0), np.float32)
+    >>> points, moved = flow_matches(prev, flow)
+    >>> len(points) >= 4, np.unique(moved - points, axis=0).tolist()
+    (True, [[3.0, 0.0]])
     """
     corners = cv2.goodFeaturesToTrack(
         _eight_bit(prev), max_corners, quality, min_distance, mask=mask, blockSize=3
@@ -140,6 +151,13 @@ def detect_features(
     ------
     ValueError
         If the detector is another.
+
+    Examples
+    --------
+    >>> image = np.random.default_rng(0).integers(0, 255, (12, 16), np.uint8).repeat(8, 0).repeat(8, 1)
+    >>> features = detect_features(image)
+    >>> features.points.shape[1], features.descriptors.shape[1]
+    (2, 128)
     """
     if detector == "sift":
         points, descriptors = cv2.SIFT.create().detectAndCompute(_eight_bit(image), mask)
@@ -164,6 +182,13 @@ def feature_matches(
     Returns
     -------
     prev_points, next_points : ndarray of shape (N, 2), float32
+
+    Examples
+    --------
+    >>> there = Features(np.float32([[10, 10], [40, 30]]), np.float32([[0, 1], [1, 0]]))
+    >>> here = Features(np.float32([[42, 31], [11, 12]]), np.float32([[1, 0], [0, 1]]))
+    >>> [points.tolist() for points in feature_matches(there, here)]
+    [[[40.0, 30.0], [10.0, 10.0]], [[42.0, 31.0], [11.0, 12.0]]]
     """
     if len(prev.points) == 0 or len(next.points) == 0:
         return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
@@ -333,6 +358,16 @@ def warp_back(
     Returns
     -------
     warped : ndarray of shape (H, W), dtype of `next`
+
+    Examples
+    --------
+    A camera that moved by 2 px, undone:
+
+    >>> prev = np.random.default_rng(0).integers(0, 255, (30, 40), np.uint8)
+    >>> moved = np.roll(prev, 2, axis=1)
+    >>> to_next = np.array([[1.0, 0, 2], [0, 1, 0], [0, 0, 1]])
+    >>> bool((warp_back(moved, prev, to_next)[5:-5, 8:-8] == prev[5:-5, 8:-8]).all())
+    True
     """
     height, width = next.shape
     rows, columns = np.mgrid[:height, :width].astype(np.float64)

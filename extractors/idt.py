@@ -176,14 +176,21 @@ def iter_dense_trajectories(
 ) -> Iterator[Chunk]:
     """Yield the dense trajectories of a video frame by frame, in constant memory.
 
-    Takes and gives what `dense_trajectories` does; each chunk holds the rows that end at one
-    frame (maybe none). Column 10 needs the number of frames: where `frames` has no length, give
-    `n_frames`.
+    Takes what `dense_trajectories` does, frames (H, W, 3) or (H, W), and gives its dict of arrays;
+    each chunk holds the rows that end at one frame (maybe none). Column 10 needs the number of
+    frames: where `frames` has no length, give `n_frames`.
 
     Raises
     ------
     ValueError
         As `dense_trajectories`, and if neither `n_frames` nor ``len(frames)`` is known.
+
+    Examples
+    --------
+    >>> frames = np.random.default_rng(0).integers(0, 255, (20, 64, 64, 3), np.uint8)
+    >>> chunks = list(iter_dense_trajectories(frames, camera_motion=False))
+    >>> {chunk["hog"].shape[1] for chunk in chunks}
+    {96}
     """
     if n_frames is None and not hasattr(frames, "__len__"):
         raise ValueError("frames has no length, which column 10 needs; give n_frames")

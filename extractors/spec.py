@@ -125,6 +125,12 @@ def change_spec(spec: InputSpec, changes: Mapping[str, Any]) -> InputSpec:
     ------
     ValueError
         If a field does not exist.
+
+    Examples
+    --------
+    >>> spec = InputSpec("rgb", 16, 128, 112, (0.0,) * 3, (1.0,) * 3, "fc6", 4096)
+    >>> change_spec(spec, {"window": 32}).window
+    32
     """
     known = {field.name for field in fields(InputSpec)}
     if unknown := sorted(set(changes) - known):

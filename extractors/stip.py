@@ -151,14 +151,21 @@ def iter_space_time_interest_points(
 ) -> Iterator[Chunk]:
     """Yield the space-time interest points of a video in chunks, in constant memory.
 
-    Takes and gives what `space_time_interest_points` does; chunks may be empty and follow one
-    another in the order of its rows. The last column of `info` needs the number of frames: where
-    `frames` has no length, give `n_frames`.
+    Takes what `space_time_interest_points` does, frames (H, W, 3) or (H, W), and gives its dict of
+    arrays; chunks may be empty and follow one another in the order of its rows. The last column of
+    `info` needs the number of frames: where `frames` has no length, give `n_frames`.
 
     Raises
     ------
     ValueError
         As `space_time_interest_points`, and if neither `n_frames` nor ``len(frames)`` is known.
+
+    Examples
+    --------
+    >>> frames = np.random.default_rng(0).integers(0, 255, (20, 48, 64), np.uint8)
+    >>> chunks = list(iter_space_time_interest_points(frames))
+    >>> {chunk["hog"].shape[1] for chunk in chunks}
+    {72}
     """
     total = frame_count(frames, n_frames)
     rows = _rows(_pairs(frames, flow), block_frames, StipSettings(**settings))

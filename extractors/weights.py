@@ -129,6 +129,11 @@ def find_weights(weights: str | Path) -> Path:
     ------
     ValueError
         If known weights have not been fetched, or no such file exists.
+
+    Examples
+    --------
+    >>> find_weights(__file__) == Path(__file__)
+    True
     """
     if str(weights) in KNOWN_WEIGHTS:
         path = cache_folder() / f"{weights}{SUFFIX}"

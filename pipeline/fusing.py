@@ -178,9 +178,9 @@ def figures(
 ) -> dict[str, Any]:
     """Return the figures of a fusion, as ``--json`` prints them.
 
-    `weights` are those of each fold, or given ones under the name "all". The best system is the most
-    accurate on these very clips, the first of equals: chosen with hindsight, it is the harder one to
-    beat. The interval of the difference covers 95 % (`measures` says how).
+    `weights` are those of each fold, or given ones under the name "all". Several systems are each held
+    against their fusion in `against`. `against_best` is that of the most accurate on these very
+    clips, the first of equals: chosen with hindsight, it is the harder one to beat. The interval of the difference covers 95 % (`measures` says how).
     """
     fusion = judged.evaluation(fused)
     singles = [_single(judged, system) for system in judged.systems]
@@ -197,7 +197,8 @@ def figures(
     }
     if len(singles) > 1:
         best = int(np.argmax([single["accuracy"] for single in singles]))
-        result["against_best"] = _against(judged, fusion, judged.systems[best])
+        result["against"] = [_against(judged, fusion, system) for system in judged.systems]
+        result["against_best"] = result["against"][best]
     return result
 
 
@@ -210,14 +211,14 @@ def _single(judged: Judged, system: Scores) -> dict[str, float]:
     }
 
 
-def _against(judged: Judged, fusion: Evaluation, best: Scores) -> dict[str, Any]:
+def _against(judged: Judged, fusion: Evaluation, system: Scores) -> dict[str, Any]:
     ours = fusion.predicted == judged.labels
-    theirs = judged.evaluation(best.scores).predicted == judged.labels
+    theirs = judged.evaluation(system.scores).predicted == judged.labels
     groups = judged.groups if np.all(judged.groups != "") else None
     gain = bootstrap_difference(ours, theirs, groups, random_state=0)
     test = mcnemar_test(ours, theirs)
     return {
-        "system": best.name,
+        "system": system.name,
         "difference": gain.difference,
         "difference_interval": [gain.low, gain.high],
         "only_fusion_right": test.only_first,

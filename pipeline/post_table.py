@@ -1,18 +1,17 @@
 """The post's table of accuracies: what was published, and what this program measured.
 
-A measured number comes from the report of a run in a store, and from nowhere else: where there is no
-report, the table says what is missing. A report counts for a row if its recipe is the shipped one of
-that name, with every setting as it ships.
+A measured number comes from `cinefeat.pipeline.measurements`, and from nowhere else: where there is
+none, the table says what is missing.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from cinefeat.extractors.weights import KNOWN_WEIGHTS
 from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.measurements import Measurement
 from cinefeat.pipeline.plan import weight_digests
-from cinefeat.pipeline.recipe import load_recipe, parse_recipe
+from cinefeat.pipeline.recipe import load_recipe
 from cinefeat.pipeline.settings import Recipe
 from cinefeat.pipeline.table import WeightFile
 
@@ -75,78 +74,11 @@ ROWS = (
 )
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """What a report says: the accuracy of a recipe on some data, and how it was tested."""
-
-    recipe: str
-    data: str
-    protocol: str
-    accuracy: float
-    n_test: int
-
-    def __str__(self) -> str:
-        return (
-            f"{100 * self.accuracy:.1f} ({self.recipe}: {self.data}, {self.protocol}, "
-            f"{self.n_test} clips)"
-        )
-
-
-def read_measurements(stores: Mapping[str, Path]) -> list[Measurement]:
-    """Read the newest report of every shipped recipe, data set and protocol.
-
-    Parameters
-    ----------
-    stores : mapping of str to Path
-        Name of the data to the store of its runs.
-
-    Raises
-    ------
-    InputError
-        If a store has no folder of reports, or a report is damaged.
-    """
-    found: dict[tuple[str, str, str], Measurement] = {}
-    for data, store in stores.items():
-        folder = store / "reports"
-        if not folder.is_dir():
-            raise InputError(f"{store} has no reports: give the store of `cinefeat run`")
-        results = sorted(folder.glob("*/result.json"), key=lambda path: path.stat().st_mtime_ns)
-        for path in results:
-            one = _measurement(path, data)
-            if one is not None:
-                found[one.recipe, data, one.protocol] = one
-    return list(found.values())
-
-
-def _measurement(path: Path, data: str) -> Measurement | None:
-    try:
-        figures = json.loads(path.read_text(encoding="utf-8"))
-        values = (
-            figures["recipe"],
-            data,
-            figures["protocol"],
-            figures["accuracy"],
-            figures["n_test"],
-        )
-    except (KeyError, TypeError):
-        return None  # of another command, as a fusion's
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-    return (
-        Measurement(*values) if _is_as_shipped(path.with_name("recipe.toml"), values[0]) else None
-    )
-
-
-def _is_as_shipped(path: Path, name: str) -> bool:
-    try:
-        used = parse_recipe(path.read_text(encoding="utf-8"), str(path))
-        return used == load_recipe(name)
-    except (InputError, OSError):
-        return False  # a recipe of the user's own, or of another version
-
-
 def missing_for(row: Row) -> str:
-    """Return what a row's published system lacks here: recipe, weights; else the data."""
+    """Return what a row's published system lacks here: recipe, weights; else the data.
+
+    Weights that `cinefeat weights fetch` brings are not missing.
+    """
     try:
         recipe = load_recipe(row.recipe)
     except InputError:
@@ -162,6 +94,8 @@ def _weight_files(recipe: Recipe) -> list[WeightFile]:
 
 
 def _is_there(entry: WeightFile) -> bool:
+    if entry.weights in KNOWN_WEIGHTS:
+        return True
     try:
         weight_digests([entry])
     except InputError:
@@ -186,20 +120,39 @@ def table_rows(measurements: Sequence[Measurement]) -> list[tuple[str, str, str,
     return rows
 
 
+def rows_beside(measurements: Sequence[Measurement]) -> list[tuple[str, str]]:
+    """Return recipe and measurements, as texts, of every recipe that no row of the post has."""
+    of_rows = {name for row in ROWS for name in (row.recipe, *row.others)}
+    names = sorted({one.recipe for one in measurements} - of_rows)
+    return [(name, "; ".join(str(m) for m in measurements if m.recipe == name)) for name in names]
+
+
 HEADER = ("system", "variant", "published, UCF101 (%)", "measured here (%)", "missing")
+HEADER_BESIDE = ("other recipe", "measured here (%)")
 
 
-def as_markdown(rows: Sequence[tuple[str, ...]]) -> str:
-    """Return rows as a table of Markdown."""
-    lines = [HEADER, tuple("---" for _ in HEADER), *rows]
+def as_markdown(rows: Sequence[tuple[str, ...]], beside: Sequence[tuple[str, str]] = ()) -> str:
+    """Return rows, and those beside the post's, as tables of Markdown."""
+    table = _markdown(HEADER, rows)
+    return f"{table}\n{_markdown(HEADER_BESIDE, beside)}" if beside else table
+
+
+def _markdown(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines) + "\n"
 
 
-def as_text(rows: Sequence[tuple[str, ...]]) -> str:
+def as_text(rows: Sequence[tuple[str, ...]], beside: Sequence[tuple[str, str]] = ()) -> str:
     """Return rows as a block for each, measurements and what is missing indented below."""
     lines = []
     for system, variant, published, measured, missing in rows:
         lines.append(f"{system}: {variant}: published {published or 'no score'}")
-        lines += [f"    measured {one}" for one in measured.split("; ") if one]
+        lines += _measured_lines(measured)
         lines += [f"    not measured on UCF101; missing: {missing}"] if missing else []
+    for name, measured in beside:
+        lines += [f"{name}: not in the post", *_measured_lines(measured)]
     return "\n".join(lines) + "\n"
+
+
+def _measured_lines(measured: str) -> list[str]:
+    return [f"    measured {one}" for one in measured.split("; ") if one]

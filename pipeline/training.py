@@ -17,37 +17,41 @@ from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.plan import Node, stages_of
 from cinefeat.pipeline.run import Request, Summary, make_product, nodes_of, run
 from cinefeat.pipeline.stages import Job
+from cinefeat.pipeline.stopping import Stop
 
 # the first process may take days over the stages before
 _PATIENCE = timedelta(days=30)
 
 
-def train_networks(request: Request) -> tuple[Summary, list[Path]]:
+def train_networks(request: Request, stop: Stop | None = None) -> tuple[Summary, list[Path]]:
     """Run the stages of a request up to the networks; return what was done, and their products.
 
     Raises
     ------
     InputError
         If the recipe has no table [network], or the user's input is bad.
+    Stopped
+        If `stop` asked to end early; a training goes on from its last checkpoint. Processes that
+        train together do not look at it: their launcher ends them.
     """
     if request.recipe.network is None:
         raise InputError(f"recipe {request.recipe.name} has no table [network]")
     n_processes = int(os.environ.get("WORLD_SIZE", "1"))
     if n_processes == 1:
-        summary = _run_before(request)
-        _add(summary, run(replace(request, only="network")))
+        summary = _run_before(request, stop)
+        _add(summary, run(replace(request, only="network"), stop))
         return summary, _products(nodes_of(request, "network"))
     with _process_group(request.device) as is_first:
         return _train_together(request, is_first)
 
 
-def _run_before(request: Request) -> Summary:
+def _run_before(request: Request, stop: Stop | None = None) -> Summary:
     """Run the stages that the networks read."""
     summary = Summary()
     names = [stage.name for stage in stages_of(request.recipe)]
     for name in names[: names.index("network")]:
         if name in ("flow", "embed"):
-            _add(summary, run(replace(request, only=name)))
+            _add(summary, run(replace(request, only=name), stop))
     return summary
 
 

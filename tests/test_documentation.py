@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import click
 import pytest
+from click.testing import CliRunner
 from test_architecture import ROOT
 
 from cinefeat.pipeline.cli import cinefeat
@@ -150,3 +151,13 @@ def test_the_blocks_of_a_page_run_in_order(name: str, tmp_path: Path) -> None:
                 check=False,
             )
             assert done.returncode == 0, f"{block.text}\n{done.stderr}"
+
+
+def test_the_table_of_the_readme_is_what_the_command_prints() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    folder = ROOT / "data/measured/weizmann"
+    done = CliRunner().invoke(cinefeat, ["table", "--markdown", f"Weizmann={folder}"])
+    _, _, rest = readme.partition("<!-- begin: cinefeat table -->\n")
+    table, end, _ = rest.partition("<!-- end: cinefeat table -->")
+    assert end, "README.md has no table"
+    assert table == done.stdout, "run: make readme-table"

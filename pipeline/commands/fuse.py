@@ -183,15 +183,12 @@ def _print(figures: dict[str, Any], as_json: bool) -> None:
     )
     for fold, weights in figures["weights"].items():
         lines.append(f"weights ({fold}): {', '.join(f'{weight:g}' for weight in weights)}")
-    if "against_best" in figures:
-        best = figures["against_best"]
-        low, high = best["difference_interval"]
+    for one in figures.get("against", ()):
+        low, high = one["difference_interval"]
         lines.append(
-            f"against {best['system']}: {best['difference']:+.2%} (95 %: {low:+.2%} to {high:+.2%})"
-        )
-        lines.append(
-            f"McNemar: {best['only_fusion_right']} clips by the fusion alone, "
-            f"{best['only_system_right']} by the system alone, p = {best['mcnemar_p']:.3g}"
+            f"against {one['system']}: {one['difference']:+.2%} (95 %: {low:+.2%} to {high:+.2%}); "
+            f"McNemar: {one['only_fusion_right']} clips by the fusion alone, "
+            f"{one['only_system_right']} by the system alone, p = {one['mcnemar_p']:.3g}"
         )
     click.echo("\n".join(lines), err=as_json)
 

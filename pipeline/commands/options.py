@@ -204,6 +204,11 @@ def refresh(clips: tuple[Clip, ...]) -> tuple[Clip, ...]:
     return tuple(_with_sha256(clip) for clip in clips)
 
 
+def add_digests(clips: tuple[Clip, ...]) -> tuple[Clip, ...]:
+    """Hash the videos that a manifest has no digest of; look at no other."""
+    return tuple(clip if clip.sha256 else _with_sha256(clip) for clip in clips)
+
+
 def _with_sha256(clip: Clip) -> Clip:
     try:
         found = clip.path.stat()

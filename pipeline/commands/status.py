@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cinefeat.pipeline.commands.options import choose_folds, load_clips, shared_options
+from cinefeat.pipeline.commands.options import add_digests, choose_folds, load_clips, shared_options
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.job_arrays import ranges
 from cinefeat.pipeline.recipe import load_recipe
@@ -32,7 +32,8 @@ def status(
 ) -> int:
     """Show, per stage of RECIPE, how many products are done, failed and missing.
 
-    Nothing is computed. Without --videos or --manifest, the store's own manifest is read.
+    Nothing is computed but the digests of videos that a manifest lacks. Without --videos or
+    --manifest, the store's own manifest is read.
 
     \b
     Example:
@@ -42,7 +43,8 @@ def status(
         manifest = store / "manifest.csv"
         if not manifest.exists():
             raise InputError(f"{store} has no manifest.csv: give --videos or --manifest")
-    clips = load_clips(videos, group_pattern, manifest, store, 1)
+    # what is learned is known by the digests of its clips: those that the manifest lacks are made
+    clips = add_digests(load_clips(videos, group_pattern, manifest, store, 1))
     chosen = load_recipe(recipe)
     _, every = choose_folds(chosen, clips, protocol)
     rows = stage_rows(chosen, clips, store, every, shards)

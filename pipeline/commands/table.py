@@ -8,26 +8,41 @@ from cinefeat.pipeline.errors import InputError
 
 
 @click.command()
-@click.argument("stores", nargs=-1, metavar="[NAME=STORE]...")
-@click.option("--markdown", is_flag=True, help="Print a table of Markdown.")
-def table(stores: tuple[str, ...], markdown: bool) -> None:
+@click.argument("folders", nargs=-1, metavar="[NAME=FOLDER]...")
+@click.option("--markdown", is_flag=True, help="Print tables of Markdown.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Also write each result that counts into this folder, a small JSON file for each, which "
+    "can be a FOLDER later.",
+)
+def table(folders: tuple[str, ...], markdown: bool, keep: Path | None) -> None:
     """Print the post's table: published accuracies, and what was measured here.
 
-    Measured numbers come from the reports of the STOREs alone; NAME says what data a store's
-    videos are. A report counts if its recipe is the shipped one, nothing changed.
+    Measured numbers come from the FOLDERs alone: stores of `cinefeat run`, or folders of results
+    that --keep wrote. NAME says what data their videos are. A result counts if its recipe is the
+    shipped one, no setting changed.
 
     \b
-    Example:
+    Examples:
       cinefeat table --markdown Weizmann=store
+      cinefeat table Weizmann=store --keep measured/weizmann
     """
-    from cinefeat.pipeline.post_table import as_markdown, as_text, read_measurements, table_rows
+    from cinefeat.pipeline import measurements, post_table
 
-    rows = table_rows(read_measurements(dict(_named(text) for text in stores)))
-    click.echo(as_markdown(rows) if markdown else as_text(rows), nl=False)
+    if keep is not None and len(folders) != 1:
+        raise InputError(f"--keep takes the results of one NAME=FOLDER, not of {len(folders)}")
+    found = measurements.read_measurements(dict(_named(text) for text in folders))
+    rows, beside = post_table.table_rows(found), post_table.rows_beside(found)
+    as_told = post_table.as_markdown if markdown else post_table.as_text
+    click.echo(as_told(rows, beside), nl=False)
+    if keep is not None:
+        written = measurements.keep_measurements(found, keep)
+        click.echo(f"kept {len(written)} results in {keep}", err=True)
 
 
 def _named(text: str) -> tuple[str, Path]:
-    name, sign, store = text.partition("=")
-    if not sign or not name or not store:
-        raise InputError(f"{text!r} is not NAME=STORE, as Weizmann=store")
-    return name, Path(store)
+    name, sign, folder = text.partition("=")
+    if not sign or not name or not folder:
+        raise InputError(f"{text!r} is not NAME=FOLDER, as Weizmann=store")
+    return name, Path(folder)

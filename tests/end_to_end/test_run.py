@@ -1,5 +1,6 @@
 """From a folder of videos to an accuracy, through the command line."""
 
+import csv
 import json
 import os
 import random
@@ -272,6 +273,18 @@ def test_status_counts_what_is_there(work: Path) -> None:
     assert rows["flow"] == {"stage": "flow", "done": 12, "failed": 0, "missing": 0}
     assert rows["fit"]["done"] == 5 * N_GROUPS
     assert rows["encode"]["done"] == 12 * N_GROUPS
+
+
+def test_status_of_a_manifest_without_digests_is_the_same(work: Path, tmp_path: Path) -> None:
+    with (work / "whole/manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    bare = tmp_path / "bare.csv"
+    with bare.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ("clip", "path", "label", "group"), extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    line = ("status", work / "tiny.toml", "--store", work / "whole", "--protocol", PROTOCOL)
+    assert cinefeat(*line, "--manifest", bare).stdout == cinefeat(*line).stdout
 
 
 def test_the_store_verifies_and_a_changed_byte_is_found(work: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,11 +39,15 @@ def system(name: str, seed: int, strength: float = 1.0, n: int = len(TRUTH)) -> 
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
+    return json.loads(run_and_listen(capsys, *arguments, "--json").out.splitlines()[-1])
+
+
+def run_and_listen(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["fuse", *map(str, arguments), "--json"])
+        cli.main(["fuse", *map(str, arguments)])
     said = capsys.readouterr()
     assert ended.value.code == 0, said.err
-    return json.loads(said.out.splitlines()[-1])
+    return said
 
 
 @pytest.fixture
@@ -139,6 +144,33 @@ def test_the_figures_agree_with_counting() -> None:
     assert found["against_best"]["difference"] == pytest.approx(hits.mean() - singles[best].mean())
     low, high = found["against_best"]["difference_interval"]
     assert low <= found["against_best"]["difference"] <= high
+    assert [one["system"] for one in found["against"]] == ["one", "two"]
+    for one, right in zip(found["against"], singles, strict=True):
+        assert one["only_system_right"] == (right & ~hits).sum()
+    assert found["against_best"] == found["against"][best]
+
+
+def test_a_fusion_is_printed_with_its_test_against_each_system(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # the first system is right on all four clips, the second on two, the fusion on all but r
+    scores = {"one": [[9, 0], [9, 0], [6, 5], [0, 1]], "two": [[0, 1], [1, 0], [0, 2], [1, 2]]}
+    for name, rows in scores.items():
+        lines = [f"{clip},{a},{b}" for clip, (a, b) in zip("pqrs", rows, strict=True)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["clip,x,y", *lines]) + "\n")
+    (tmp_path / "labels.csv").write_text("clip,label\np,x\nq,x\nr,x\ns,y\n")
+    files = (tmp_path / "one.csv", tmp_path / "two.csv")
+    said = run_and_listen(capsys, *files, "--labels", tmp_path / "labels.csv")
+    lines = [line for line in said.out.splitlines() if line.startswith("against")]
+    assert [line.partition(" (")[0] for line in lines] == [
+        "against one: -25.00%",
+        "against two: +25.00%",
+    ]
+    told = [line.partition("McNemar: ")[2] for line in lines]
+    assert told == [
+        "0 clips by the fusion alone, 1 by the system alone, p = 1",
+        "1 clips by the fusion alone, 0 by the system alone, p = 1",
+    ]
 
 
 def test_a_system_that_lacks_clips_is_refused_unless_common_ones_are_asked_for() -> None:

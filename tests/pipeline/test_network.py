@@ -246,6 +246,29 @@ def test_killed_at_any_moment_and_run_again_ends_at_the_same_weights(work: Path)
         np.testing.assert_array_equal(array, weights[1][name], err_msg=name)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "budget"), [(None, "30s"), (signal.SIGTERM, "1h")])
+def test_a_training_that_is_asked_to_stop_ends_with_75_and_its_checkpoint(
+    work: Path, number: signal.Signals | None, budget: str
+) -> None:
+    network = LRCN.replace("n_epochs = 25", "n_epochs = 100000").replace("patience = 20", "")
+    (job,) = _jobs(request_of(work, network))
+    line = [sys.executable, "-m", "cinefeat.pipeline", "fit-network", str(work / "tiny.toml")]
+    line += ["--manifest", str(work / "manifest.csv"), "--store", str(work / "store")]
+    line += ["--protocol", "leave-one-group-out", "--jobs", "1", "--time-budget", budget]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    checkpoint = job.target.with_name(f"rgb{CHECKPOINT}")
+    while process.poll() is None and not checkpoint.exists():
+        time.sleep(0.05)
+    if number is not None:
+        process.send_signal(number)
+    _, told = process.communicate()
+    assert process.returncode == 75, told
+    assert "run the same line again to go on" in told
+    assert checkpoint.exists()
+    assert not job.target.exists()
+
+
 SHORT_LRCN = LRCN.replace("n_epochs = 25", "n_epochs = 4").replace(
     "batch_size = 6", "batch_size = 2"
 )

@@ -4,16 +4,20 @@ import csv
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from cinefeat.pipeline.cli import cinefeat
 from cinefeat.pipeline.errors import InputError
+from cinefeat.pipeline.measurements import keep_measurements, read_measurements
 from cinefeat.pipeline.post_table import (
     ROWS,
     as_markdown,
     as_text,
     missing_for,
-    read_measurements,
+    rows_beside,
     table_rows,
 )
 from cinefeat.pipeline.recipe import load_recipe, shipped_recipes, to_toml
@@ -36,15 +40,18 @@ def test_rows_are_those_of_the_post(shared: Path) -> None:
     assert [(s, v, float(p) if p else "") for s, v, p in posted] == ours
 
 
-def test_other_recipes_of_a_row_are_shipped() -> None:
-    for row in ROWS:
-        assert set(row.others) <= shipped_recipes().keys(), row
+def test_every_row_has_one_recipe_of_its_own() -> None:
+    names = [row.recipe for row in ROWS]
+    assert len(set(names)) == len(names)
+    others = [name for row in ROWS for name in row.others]
+    assert not set(others) & set(names)
+    assert {*names, *others} <= shipped_recipes().keys()
 
 
 def test_nothing_is_measured_without_a_report() -> None:
     rows = table_rows([])
     assert all(measured == "" for _, _, _, measured, _ in rows)
-    assert all("UCF101" in missing or missing == "recipe" for *_, missing in rows)
+    assert all("UCF101" in missing for *_, missing in rows)
     text = as_text(rows)
     assert "measured " not in text.replace("not measured", "")
 
@@ -80,6 +87,54 @@ def test_the_newest_report_counts(tmp_path: Path) -> None:
         path = tmp_path / f"reports/lrcn-i3d-split-{accuracy}/result.json"
         os.utime(path, (10**9 - age, 10**9 - age))
     assert [m.accuracy for m in read_measurements({"x": tmp_path})] == [0.75]
+
+
+def test_kept_results_say_what_the_store_said(tmp_path: Path) -> None:
+    write_report(tmp_path / "store", "lrcn-i3d", 0.9)
+    write_report(tmp_path / "store", "idt-fv", 0.95)
+    measured = read_measurements({"Weizmann": tmp_path / "store"})
+    paths = keep_measurements(measured, tmp_path / "kept")
+    assert sorted(path.name for path in paths) == ["idt-fv-split.json", "lrcn-i3d-split.json"]
+    again = read_measurements({"Weizmann": tmp_path / "kept"})
+    assert sorted(map(str, again)) == sorted(map(str, measured))
+    assert rows_beside(again) == [("idt-fv", "95.0 (idt-fv: Weizmann, split, 90 clips)")]
+    assert not any(str(tmp_path) in path.read_text() for path in paths)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"n_units": 255}, {"n_units": None}, {"unheard_of": 1}],
+    ids=["changed", "damaged", "of another version"],
+)
+def test_kept_results_with_other_settings_do_not_count(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    write_report(tmp_path / "store", "lrcn-i3d", 0.9)
+    measured = read_measurements({"x": tmp_path / "store"})
+    (path,) = keep_measurements(measured, tmp_path / "kept")
+    kept = json.loads(path.read_text())
+    kept["settings"]["network"] |= change
+    path.write_text(json.dumps(kept))
+    assert read_measurements({"x": tmp_path / "kept"}) == []
+
+
+def test_settings_that_are_new_since_have_their_default_in_kept_results(tmp_path: Path) -> None:
+    write_report(tmp_path / "store", "lrcn-i3d", 0.9)
+    (path,) = keep_measurements(read_measurements({"x": tmp_path / "store"}), tmp_path / "kept")
+    kept = json.loads(path.read_text())
+    del kept["settings"]["network"]["mixed_precision"]
+    path.write_text(json.dumps(kept))
+    assert len(read_measurements({"x": tmp_path / "kept"})) == 1
+
+
+def test_the_command_keeps_and_prints_results(tmp_path: Path) -> None:
+    write_report(tmp_path / "store", "lrcn-i3d", 0.9)
+    kept = tmp_path / "kept"
+    done = CliRunner().invoke(cinefeat, ["table", f"W={tmp_path}/store", "--keep", str(kept)])
+    again = CliRunner().invoke(cinefeat, ["table", f"W={kept}"])
+    assert "measured 90.0 (lrcn-i3d: W, split, 90 clips)" in again.stdout
+    assert again.stdout == done.stdout
+    assert done.stderr == f"kept 1 results in {kept}\n"
 
 
 def test_a_folder_without_reports_is_refused(tmp_path: Path) -> None:
