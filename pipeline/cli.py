@@ -74,11 +74,18 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cinefeat")
-def cinefeat() -> None:
+@click.option("-q", "--quiet", is_flag=True, help="Tell of failures alone, not of progress.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell of every product when it is done.")
+def cinefeat(quiet: bool, verbose: bool) -> None:
     """Offline optical flow, video features and classical action classifiers.
 
     Begin with:  cinefeat run dt-bow --videos VIDEOS --store STORE
     """
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other: give one of them")
+    if quiet or verbose:
+        level = logging.WARNING if quiet else logging.DEBUG
+        logging.getLogger("cinefeat").setLevel(level)
 
 
 def main(arguments: list[str] | None = None) -> None:

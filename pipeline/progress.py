@@ -28,8 +28,11 @@ def track(
         What is counted, such as the name of the stage.
     seconds : float
         Between two log lines where standard error is not a terminal; they come whether or not an
-        item does, and show that the process lives.
+        item does, and show that the process lives. Nothing is shown where the logger is quiet.
     """
+    if not _log.isEnabledFor(logging.INFO):
+        yield from items
+        return
     if sys.stderr.isatty():
         yield from _bar(items, total, what)
         return

@@ -1,7 +1,6 @@
 """Do what is missing: stage by stage, shard by shard, with a ledger of what failed."""
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -215,6 +214,7 @@ def _settle(node: Node, outcome: Outcome, by_id: dict[str, Clip], summary: Summa
     job: Job = outcome.task.argument
     if outcome.failure is None:
         summary.made[node.stage.name] += 1
+        _log.debug("%s in %.2f s", outcome.task.label, outcome.seconds)
     elif node.stage.per == "clip":
         _fail(node, by_id[job.part], outcome.failure)
     else:
@@ -292,5 +292,7 @@ def _function(stage: str) -> str:
 
 
 def default_jobs() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Return the number of processors that this process may use: by affinity and control group."""
+    from joblib import cpu_count
+
+    return int(cpu_count())

@@ -11,6 +11,10 @@ def doctor() -> int:
     """Check the installation: versions, OpenCV's modules and decoder, threads, GPUs.
 
     Exit status 2 if something that the program needs is wrong; each problem comes with its remedy.
+
+    \b
+    Example:
+      cinefeat doctor
     """
     problems = opencv_problems(_installed_opencv(), _has_optflow())
     for name, version in _versions().items():

@@ -10,7 +10,12 @@ from cinefeat.pipeline.errors import InputError
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def describe(file: Path) -> None:
-    """Say in words what is in the HDF5 FILE: attributes, arrays, shapes, units and ranges."""
+    """Say in words what is in the HDF5 FILE: attributes, arrays, shapes, units and ranges.
+
+    \b
+    Example:
+      cinefeat describe store/describe/0f3c5a7b9d1e/walk/clip01.h5
+    """
     from cinefeat.pipeline.description import describe_file
 
     click.echo(describe_file(file), nl=False)
@@ -22,6 +27,10 @@ def verify(store: Path) -> int:
     """Check that every file of a store is readable and of the digest that it claims.
 
     Exit status 1 if a file is not; nothing is changed.
+
+    \b
+    Example:
+      cinefeat verify --store store
     """
     from cinefeat.pipeline.description import problem_of
 

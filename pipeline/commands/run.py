@@ -1,6 +1,7 @@
 """`cinefeat run` and `cinefeat stage`."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from cinefeat.pipeline.commands.options import (
 from cinefeat.pipeline.engines import parse_engine
 from cinefeat.pipeline.recipe import load_recipe
 from cinefeat.pipeline.stopping import parse_duration, stop_on_signals
+
+_log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -116,11 +119,13 @@ def _execute(
 
 
 def _say_what_was_made(made: dict[str, int], seconds: dict[str, float]) -> None:
+    if not _log.isEnabledFor(logging.INFO):
+        return
     for stage_name, n_products in made.items():
         if n_products:
-            click.echo(
-                f"{stage_name}: {n_products} products in {seconds[stage_name]:.1f} s", err=True
-            )
+            spent = seconds[stage_name]
+            rate = f"{n_products / spent:.3g} a second" if spent else "at once"
+            click.echo(f"{stage_name}: {n_products} products in {spent:.1f} s, {rate}", err=True)
     if not any(made.values()):
         click.echo("nothing was missing", err=True)
 

@@ -114,6 +114,10 @@ def demo(folder: Path, actors: int, seed: int) -> None:
 
     Articulated figures act before textured, partly panning backgrounds; what they do shows in
     their motion alone. A folder that holds the same set already is left as it is.
+
+    \b
+    Example:
+      cinefeat demo videos --actors 3
     """
     from cinefeat.pipeline.demo import write_demo
 

@@ -11,6 +11,11 @@ def weights() -> None:
 
     Nothing is downloaded unless `fetch` is asked to. Weight files are safetensors, which run no
     code; checkpoints that hold code are refused.
+
+    \b
+    Examples:
+      cinefeat weights fetch i3d-kinetics400-rgb
+      cinefeat weights COMMAND --help
     """
 
 
