@@ -7,10 +7,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from faults import assert_same_arrays, call, line, write_work
 
 from cinefeat.classifiers import PCA, DiagonalGMM, KernelSVM, KMeansCodebook, LinearSVM, to_arrays
 from cinefeat.classifiers.linear import column_blocks
@@ -104,14 +106,16 @@ def transitions(scheduler: int) -> int:
         return client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_counter)
 
 
-def kill_at_work(scheduler: int, worker: Process, killed: threading.Event) -> None:
+def kill_at_work(
+    scheduler: int, worker: Process, killed: threading.Event, seconds: float = 60
+) -> None:
     """Kill a worker while the scheduler counts tasks on it, however slow the machine is."""
     from distributed import Client
 
     with Client(f"tcp://127.0.0.1:{scheduler}", set_as_default=False) as client:
         pids = client.run(os.getpid)
         address = next(address for address, pid in pids.items() if pid == worker.pid)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if client.processing([address]).get(address):
                 worker.kill()
@@ -164,3 +168,21 @@ def test_workers_of_another_version_are_refused(
     monkeypatch.setattr("importlib.metadata.version", lambda _: "0.0")
     with pytest.raises(InputError, match=r"its workers have cinefeat .*, here it is 0\.0"):
         parse_engine(f"dask://127.0.0.1:{scheduler}")
+
+
+@pytest.mark.slow
+def test_a_run_on_a_cluster_that_loses_a_worker_gives_the_store_of_a_local_run(
+    scheduler: int, workers: list[Process], tmp_path: Path
+) -> None:
+    work = write_work(tmp_path)
+    done = call(line(work, work / "local"))
+    assert done.returncode == 0, done.stderr
+    before, killed = transitions(scheduler), threading.Event()
+    killer = threading.Thread(target=kill_at_work, args=(scheduler, workers[0], killed, 300))
+    killer.start()
+    done = call(line(work, work / "spread", "--engine", f"dask://127.0.0.1:{scheduler}"))
+    killer.join()
+    assert done.returncode == 0, done.stderr
+    assert killed.is_set()
+    assert transitions(scheduler) > before
+    assert_same_arrays(work / "local", work / "spread")
