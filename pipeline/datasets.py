@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+__all__ = ["Packed", "PackedDataset", "load_fold", "load_packed"]
+
 from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.store import array_names, dataset, open_product
 

@@ -4,6 +4,7 @@ import importlib
 import inspect
 
 import pytest
+from test_architecture import ROOT
 
 PACKAGES = ("cinefeat.extractors", "cinefeat.classifiers")
 # what only holds values, or needs files to be shown
@@ -70,3 +71,21 @@ def test_public_names_are_sorted_out_and_exist(package: str) -> None:
     module = importlib.import_module(package)
     assert len(set(module.__all__)) == len(module.__all__)
     assert set(module.__all__) <= set(dir(module))
+
+
+def _summary(package: str, name: str) -> str:
+    """Return the first sentence of a docstring, on one line."""
+    text = inspect.getdoc(getattr(importlib.import_module(package), name)) or ""
+    return " ".join(text.split("\n\n", maxsplit=1)[0].split()).replace("|", "\\|")
+
+
+def test_the_page_of_the_api_lists_every_public_name() -> None:
+    page = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    for package in (*PACKAGES, "cinefeat.pipeline.datasets"):
+        names = sorted(importlib.import_module(package).__all__, key=str.lower)
+        rows = [f"| `{n}` | {_summary(package, n)} |" for n in names if n != "DT_GRIDS"]
+        _, _, after = page.partition(f"## {package}\n")
+        table = [
+            line for line in after.partition("\n## ")[0].splitlines() if line.startswith("| `")
+        ]
+        assert table == rows, f"docs/api.md: {package}"
