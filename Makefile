@@ -55,6 +55,7 @@ docs: $(STAMP)
 
 # the results in data/measured, put into README.md
 readme-table: $(STAMP)
+	@mkdir -p build
 	$(BIN)/cinefeat table --markdown Weizmann=data/measured/weizmann > build/table.md
 	sed -i -e '/begin: cinefeat table/,/end: cinefeat table/{//!d}' \
 		-e '/begin: cinefeat table/r build/table.md' README.md

@@ -47,6 +47,7 @@ LONGEST, SHORTEST = 120, 24  # frames of a video that are used
 N_WINDOWS = 6  # clips of a video that the decision is measured on
 ZOOM, COLOUR = 0.35, 0.35  # smallest share of a frame's sides in a window; spread of colours
 MIXED = 0.5  # share of clips that are blends of two videos
+GROUP = 8  # clips that share a view in the steps whose clips do not all
 ACTIONS = ("bend", "jack", "jump", "pjump", "run", "side", "skip", "walk", "wave1", "wave2")
 HELD_OUT = ("moshe", "shahar")  # of Weizmann; of the other videos every fourth group
 
@@ -137,11 +138,26 @@ def plain_view(n: int) -> View:
 
 
 def view_of_step(n: int, rng: np.random.Generator) -> View:
-    """Return one view for all clips of a step: drawn, or plain; now and then one for each clip."""
-    if rng.random() < 0.3:
-        return draw_view(n, rng)
-    one = draw_view(1, rng) if rng.random() < 0.5 else plain_view(1)
-    return View(*(part.repeat_interleave(n, 0) for part in one))
+    """Return one view for all clips of a step, drawn or plain; else one for every `GROUP` clips.
+
+    A few groups have a view for each clip instead.
+    """
+    groups = -(-n // GROUP)
+    if rng.random() < 0.7:
+        one = draw_view(1, rng) if rng.random() < 0.5 else plain_view(1)
+        shared = View(*(part.repeat_interleave(n, 0) for part in one))
+    else:
+        shared = _either(rng.random(groups) < 0.25, plain_view(groups), draw_view(groups, rng))
+        shared = View(*(part.repeat_interleave(GROUP, 0)[:n] for part in shared))
+    is_own = np.repeat(rng.random(groups) < 0.15, GROUP)[:n]
+    return _either(is_own, draw_view(n, rng), shared)
+
+
+def _either(condition: np.ndarray, one: View, other: View) -> View:
+    """Return the first view's rows where the condition holds, else the second's."""
+    rows = torch.from_numpy(condition)
+    pairs = zip(one, other, strict=True)
+    return View(*(torch.where(rows.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
 
 
 def see(frames: Tensor, view: View, side: int) -> Tensor:

@@ -17,29 +17,36 @@ from cinefeat.pipeline.errors import InputError
 from cinefeat.pipeline.plan import Node, stages_of
 from cinefeat.pipeline.run import Request, Summary, make_product, nodes_of, run
 from cinefeat.pipeline.stages import Job
-from cinefeat.pipeline.stopping import Stop
+from cinefeat.pipeline.stopping import Stop, stop_on_signals
 
 # the first process may take days over the stages before
 _PATIENCE = timedelta(days=30)
 
 
-def train_networks(request: Request, stop: Stop | None = None) -> tuple[Summary, list[Path]]:
+def train_networks(request: Request, budget: float | None = None) -> tuple[Summary, list[Path]]:
     """Run the stages of a request up to the networks; return what was done, and their products.
+
+    Parameters
+    ----------
+    request : Request
+    budget : float or None
+        Seconds that it may take. Processes that train together leave it, and signals, to their
+        launcher.
 
     Raises
     ------
     InputError
         If the recipe has no table [network], or the user's input is bad.
     Stopped
-        If `stop` asked to end early; a training goes on from its last checkpoint. Processes that
-        train together do not look at it: their launcher ends them.
+        If a signal or the budget ended it early; a training goes on from its last checkpoint.
     """
     if request.recipe.network is None:
         raise InputError(f"recipe {request.recipe.name} has no table [network]")
     n_processes = int(os.environ.get("WORLD_SIZE", "1"))
     if n_processes == 1:
-        summary = _run_before(request, stop)
-        _add(summary, run(replace(request, only="network"), stop))
+        with stop_on_signals(budget) as stop:
+            summary = _run_before(request, stop)
+            _add(summary, run(replace(request, only="network"), stop))
         return summary, _products(nodes_of(request, "network"))
     with _process_group(request.device) as is_first:
         return _train_together(request, is_first)

@@ -13,7 +13,7 @@ from cinefeat.pipeline.commands.options import (
     shared_options,
 )
 from cinefeat.pipeline.recipe import load_recipe
-from cinefeat.pipeline.stopping import parse_duration, stop_on_signals
+from cinefeat.pipeline.stopping import parse_duration
 
 
 @click.command(name="fit-network")
@@ -63,8 +63,7 @@ def fit_network(
     judged = {clip_id for fold in folds for side in (fold.train, fold.test) for clip_id in side}
     used = tuple(clip for clip in clips if clip.id in judged)
     request = Request(chosen, used, store, folds, None, n_jobs, place)
-    with stop_on_signals(budget) as stop:
-        summary, products = train_networks(request, stop)
+    summary, products = train_networks(request, budget)
     if os.environ.get("RANK", "0") == "0":
         click.echo(f"{summary.made.get('network', 0)} networks trained", err=True)
         for product in products:
