@@ -20,6 +20,7 @@ efficientnet-lite0-imagenet`. The transfer takes five minutes on an H100, and ho
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ from cinefeat.extractors.t3d import t3d
 
 N_FRAMES, N_IMAGES = 16, 2  # of a clip, and those of them that the image network sees
 STORED = (128, 160)  # height and width of a video's frames in memory
-SIDE, IMAGE_SIDE = 64, 224  # pixels of clips and of images
+SIDE, IMAGE_SIDE = 64, 128  # pixels of clips and of images
 LONGEST, SHORTEST = 120, 24  # frames of a video that are used
 N_WINDOWS = 6  # clips of a video that the decision is measured on
 ZOOM, COLOUR = 0.35, 0.35  # smallest share of a frame's sides in a window; spread of colours
@@ -176,7 +177,7 @@ def as_clips(frames: Tensor, view: View) -> Tensor:
 
 
 def as_images(frames: Tensor, view: View) -> Tensor:
-    """Return what the image network sees: (N, 3, n, 224, 224)."""
+    """Return what the image network sees: (N, 3, n, 128, 128)."""
     step = frames.shape[1] // N_IMAGES
     return (see(frames[:, step // 2 :: step], view, IMAGE_SIDE) * 255 - 127) / 128
 
@@ -263,15 +264,17 @@ def transfer(
     for _ in range(options.transfer_steps):
         rows = rng.permutation(len(learned.names))[: options.batch]
         frames, view = blend(learned, rows, rng), view_of_step(len(rows), rng)
-        with torch.autocast(frames.device.type, torch.bfloat16):
+        with torch.autocast(frames.device.type, torch.bfloat16):  # the head stays in float32
             images = model.image_features(as_images(frames, view)).float()
-            batch = {"clip": as_clips(frames, view), "frames": images}
-            loss = pair_loss(model, {**batch, "video": torch.from_numpy(rows).to(frames.device)})
+            batch = {"frames": images, "clip": model.videos(as_clips(frames, view)).float()}
+        loss = pair_loss(model, {**batch, "video": torch.from_numpy(rows).to(frames.device)})
         optimiser.zero_grad(set_to_none=True)
         loss["loss"].backward()
         optimiser.step()
         schedule.step()
         losses.append(loss["loss"].detach())
+        if len(losses) % 50 == 0:
+            tell(f"step {len(losses)}: loss {torch.stack(losses[-50:]).mean():.3f}", started)
     seconds = time.perf_counter() - started
     model.eval()
     return {name: tensor.cpu() for name, tensor in model.videos.state_dict().items()}, {
@@ -280,6 +283,11 @@ def transfer(
         "seconds": seconds,
         "training_loss": [part.mean().item() for part in torch.stack(losses).split(50)],
     }
+
+
+def tell(text: str, started: float) -> None:
+    """Print how far it is, apart from the figures."""
+    print(f"{text}, {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
 
 
 def learn_actions(
@@ -375,8 +383,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--begin", type=Path, help="weights that --keep wrote, in place of it")
     parser.add_argument("--out", type=Path, default=Path("transfer.png"), help="the curves")
     parser.add_argument("--width", type=float, default=0.25)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--transfer-steps", type=int, default=2600)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--transfer-steps", type=int, default=3000)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--json", action="store_true")

@@ -26,7 +26,7 @@ Loss = Callable[[nn.Module, Batch], Mapping[str, Tensor]]
 Load = Callable[[Sequence[int], int], Batch]
 State = dict[str, Tensor]
 
-_OPTIMISERS = ("sgd", "adam", "adadelta")
+_OPTIMISERS = ("sgd", "nesterov", "adam", "adadelta")
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,10 @@ class TrainingSettings:
         Passes over the samples at most.
     batch_size : int
         Samples of a step, over all processes together; the last batch of an epoch may be smaller.
-    optimiser : "sgd", "adam" or "adadelta"
+    optimiser : "sgd", "nesterov", "adam" or "adadelta"
+        "nesterov" is "sgd" with Nesterov's momentum, which must not be 0.
     learning_rate, momentum, weight_decay : float
-        Momentum is that of "sgd".
+        Momentum is that of "sgd" and "nesterov".
     milestones : tuple of int
         Epochs from which on the rate is multiplied by `decay` once more.
     decay : float
@@ -56,7 +57,7 @@ class TrainingSettings:
 
     n_epochs: int
     batch_size: int = 32
-    optimiser: Literal["sgd", "adam", "adadelta"] = "sgd"
+    optimiser: Literal["sgd", "nesterov", "adam", "adadelta"] = "sgd"
     learning_rate: float = 1e-3
     momentum: float = 0.9
     weight_decay: float = 0.0
@@ -74,6 +75,8 @@ class TrainingSettings:
             )
         if self.optimiser not in _OPTIMISERS:
             raise ValueError(f"optimiser is {self.optimiser!r}; use one of {_OPTIMISERS}")
+        if self.optimiser == "nesterov" and self.momentum <= 0:
+            raise ValueError(f"momentum is {self.momentum}; nesterov needs more than 0")
 
 
 class Validation(NamedTuple):
@@ -312,7 +315,10 @@ def _optimiser(
         return torch.optim.Adam(groups, rate, weight_decay=decay)
     if settings.optimiser == "adadelta":
         return torch.optim.Adadelta(groups, rate, weight_decay=decay)
-    return torch.optim.SGD(groups, rate, settings.momentum, weight_decay=decay)
+    is_nesterov = settings.optimiser == "nesterov"
+    return torch.optim.SGD(
+        groups, rate, settings.momentum, weight_decay=decay, nesterov=is_nesterov
+    )
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, settings: TrainingSettings, epoch: int) -> None:

@@ -63,8 +63,8 @@ class PairNetwork(nn.Module):
         ----------
         frames : Tensor of shape (N, 3, T, H, W), or (N, n_images)
             As the image network takes them, or its features of them, computed before.
-        clips : Tensor of shape (N, 3, T, H, W)
-            As the video network takes them.
+        clips : Tensor of shape (N, 3, T, H, W), or (N, n_videos)
+            As the video network takes them, or its features of them.
         others : Tensor of shape (M, 2), int64, or None
             Numbers of a clip and of the frames of another video, to be compared too.
 
@@ -75,7 +75,7 @@ class PairNetwork(nn.Module):
             the pairs of `others`.
         """
         images = frames if frames.ndim == 2 else self.image_features(frames)
-        videos = self.videos(clips)
+        videos = clips if clips.ndim == 2 else self.videos(clips)
         pairs = torch.cat([images, videos], dim=1)
         if others is not None:
             unpaired = torch.cat([images[others[:, 1]], videos[others[:, 0]]], dim=1)
@@ -93,9 +93,9 @@ def pair_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor
     ----------
     model : PairNetwork
     batch : mapping
-        "clip" (N, 3, T, H, W) as the video network takes it; "frames", the same frames as the
-        image network takes them, or its features of them; "video" (N,), a number for each video,
-        of which there must be two or more.
+        "clip" (N, 3, T, H, W) as the video network takes it, "frames", the same frames as the
+        image network takes them, or the networks' features of them; "video" (N,), a number for
+        each video, of which there must be two or more.
 
     Returns
     -------

@@ -43,7 +43,9 @@ class TrainedSettings(Settings):
     )
     n_epochs: Count
     batch_size: Count = 32
-    optimiser: Literal["sgd", "adam", "adadelta"] = "sgd"
+    optimiser: Literal["sgd", "nesterov", "adam", "adadelta"] = Field(
+        default="sgd", description="nesterov is sgd with Nesterov's momentum"
+    )
     learning_rate: Positive = 1e-3
     momentum: Share = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
@@ -68,6 +70,12 @@ class TrainedSettings(Settings):
             raise ValueError(
                 f"patience = {self.patience} needs a validation part: set validation, as to 0.2"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> Self:
+        if self.optimiser == "nesterov" and self.momentum == 0:
+            raise ValueError('momentum = 0 has nothing for nesterov: use optimiser = "sgd"')
         return self
 
     @property

@@ -45,7 +45,8 @@ def fit_network(
 
     What is missing before (flow, features) is made first. A training that was stopped goes on in
     the middle of its epoch, and ends at the weights of an undisturbed one; SIGTERM and SIGUSR1 end
-    it with status 75. Under torchrun several processes train together. Learning curves lie beside each network, as PNG and in its HDF5 file.
+    it with status 75. Under torchrun several processes train together. Learning curves lie beside
+    each network, as PNG and in its HDF5 file.
 
     \b
     Examples:

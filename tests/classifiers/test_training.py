@@ -47,7 +47,7 @@ def assert_same(one: nn.Module, two: nn.Module, tolerance: float = 0.0) -> None:
         torch.testing.assert_close(first, second, rtol=0, atol=tolerance, msg=name)
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adadelta"])
+@pytest.mark.parametrize("optimiser", ["sgd", "nesterov", "adam", "adadelta"])
 def test_resumed_from_any_state_ends_at_the_same_weights(optimiser: Any) -> None:
     settings = replace(SETTINGS, optimiser=optimiser, patience=3)
     states: list[State] = []
@@ -89,6 +89,22 @@ def test_one_step_is_the_step_of_gradient_descent() -> None:
     for old, new in zip(before.parameters(), model.parameters(), strict=True):
         assert old.grad is not None
         torch.testing.assert_close(new, old - 0.1 * old.grad)
+
+
+def test_nesterov_looks_ahead_by_its_momentum() -> None:
+    model = nn.Linear(6, 2)
+    by_hand, velocity = copy.deepcopy(model), [0.0, 0.0]
+    settings = TrainingSettings(3, N, "nesterov", learning_rate=0.1, momentum=0.8)
+    fit_network(model, classification_loss, still, N, settings)
+    for _ in range(3):
+        by_hand.zero_grad()
+        F.cross_entropy(by_hand(X), Y).backward()
+        for i, weights in enumerate(by_hand.parameters()):
+            assert weights.grad is not None
+            velocity[i] = 0.8 * velocity[i] + weights.grad
+            weights.data -= 0.1 * (weights.grad + 0.8 * velocity[i])
+    for expected, found in zip(by_hand.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_rates_by_name_scale_and_fix_parameters() -> None:

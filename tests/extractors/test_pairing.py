@@ -61,6 +61,8 @@ def test_features_computed_before_give_the_same_loss() -> None:
     network, batch = _network().eval(), _batch()
     features = {**batch, "frames": network.image_features(batch["frames"])}
     assert torch.equal(pair_loss(network, features)["loss"], pair_loss(network, batch)["loss"])
+    features["clip"] = network.videos(batch["clip"])
+    assert torch.equal(pair_loss(network, features)["loss"], pair_loss(network, batch)["loss"])
 
 
 def test_image_features_are_the_mean_over_the_frames() -> None:

@@ -182,6 +182,7 @@ def test_only_networks_of_the_table_are_exported(tmp_path: Path) -> None:
     ({"size": 64}, "size = 64 is more than resize = 32"),
     ({"n_frames": 1}, "greater than or equal to 2"),
     ({"patience": 3}, "patience = 3 needs a validation part"),
+    ({"optimiser": "nesterov", "momentum": 0.0}, "momentum = 0 has nothing for nesterov"),
 ])  # fmt: skip
 def test_impossible_settings_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):

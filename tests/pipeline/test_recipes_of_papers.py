@@ -33,8 +33,8 @@ KARPATHY = {"batch_size": 32, "momentum": 0.9, "weight_decay": 5e-4, "learning_r
             "size": 170, "test_windows": 20, "width": 1.0, "milestones": ()}  # fmt: skip
 LTC = {"window": 60, "size": 71, "batch_size": 10, "learning_rate": 3e-3, "momentum": 0.9,
        "weight_decay": 5e-3, "width": 1.0}  # fmt: skip
-T3D = {"depth": 121, "window": 32, "size": 224, "learning_rate": 0.1, "momentum": 0.9,
-       "weight_decay": 1e-4, "milestones": (30, 60, 90, 120), "n_epochs": 150,
+T3D = {"depth": 121, "window": 32, "size": 224, "optimiser": "nesterov", "learning_rate": 0.1,
+       "momentum": 0.9, "weight_decay": 1e-4, "milestones": (30, 60, 90, 120), "n_epochs": 150,
        "width": 1.0}  # fmt: skip
 HIDDEN = {"n_frames": 11, "size": 224, "width": 1.0, "optimiser": "sgd", "dropout": (0.9, 0.8),
           "test_windows": 25, "test_crops": 10}  # fmt: skip
