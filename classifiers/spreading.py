@@ -5,20 +5,42 @@ the same calls wherever they run, each on one BLAS thread, so the results are th
 process, bit by bit where the processors are alike.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, TypeVar
 
-from joblib import Parallel, delayed, parallel_config
+import numpy as np
+from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 
 from cinefeat.classifiers.threads import one_blas_thread
 from cinefeat.classifiers.types import Array
 
 T = TypeVar("T")
-# identities of the arrays that the workers of a cluster have
-_held: ContextVar[frozenset[int]] = ContextVar("held", default=frozenset())
+
+
+class _Held:
+    """Arrays on the workers of a cluster, each known by its identity here."""
+
+    def __init__(self, client: Any, arrays: tuple[Array, ...]) -> None:
+        self.client, self.arrays = client, arrays
+        self.send()
+
+    def send(self) -> None:
+        """Send the arrays to all workers, as if for the first time."""
+        try:
+            sent = self.client.scatter(list(self.arrays), broadcast=True, hash=False)
+        except (OSError, KeyError, RuntimeError):
+            # a worker died on the way, as the scheduler puts it, or the scheduler itself: see `spread`
+            sent = []
+        self.futures = {id(x): future for x, future in zip(self.arrays, sent, strict=False)}
+
+
+_held: ContextVar[_Held | None] = ContextVar("held", default=None)
+_NOTHING: Mapping[int, Any] = MappingProxyType({})
 
 
 def is_spread() -> bool:
@@ -40,7 +62,8 @@ def spread(task: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> Iterator
 
     Notes
     -----
-    Arguments travel with their call: when a worker of a cluster dies, its calls run on another.
+    When a worker of a cluster dies, its calls run on another: their arguments are sent with them,
+    and what was `hold`-ed is sent again if its last copy died too.
 
     Examples
     --------
@@ -49,19 +72,48 @@ def spread(task: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> Iterator
     """
     if not is_spread():
         return (task(*call) for call in calls)
-    held = _held.get()
-    done = Parallel()(
-        # joblib leaves what is large on one worker alone, but not what a tuple holds
-        delayed(_call)(task, *(x if id(x) in held else (x,) for x in call))
+    client = _cluster()
+    if client is None:
+        return iter(Parallel()(delayed(_call)(task, call) for call in calls))
+    calls, held = list(calls), _held.get()
+    if held is None:
+        return iter(_on_cluster(client, task, calls, _NOTHING))
+    try:
+        return iter(_on_cluster(client, task, calls, held.futures))
+    except CancelledError:
+        held.send()
+        return iter(_on_cluster(client, task, calls, _NOTHING))
+
+
+def _cluster() -> Any:
+    """Return the Dask client of the backend that is active, or None of another backend."""
+    return getattr(get_active_backend()[0], "client", None)
+
+
+def _on_cluster(
+    client: Any, task: Callable[..., T], calls: list[tuple[Any, ...]], futures: Mapping[int, Any]
+) -> list[T]:
+    """Run the calls on a cluster, with futures in the place of the arrays they are of.
+
+    Not by way of joblib, which waits without end for a call that was given up as it killed workers.
+    """
+    sent = [
+        client.submit(_call, task, tuple(futures.get(id(x), x) for x in call), pure=False)
         for call in calls
+    ]
+    found: list[T] = client.gather(sent)
+    return found
+
+
+def _call(task: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    # what comes over a network may lie anywhere in memory; products of unaligned arrays round
+    # differently
+    aligned = (
+        np.require(x, requirements=["ALIGNED"]) if isinstance(x, np.ndarray) else x
+        for x in arguments
     )
-    return iter(done)
-
-
-def _call(task: Callable[..., T], *arguments: Any) -> T:
-    """Call `task` with arguments of which some are wrapped in tuples of one."""
     with one_blas_thread():
-        return task(*(x[0] if isinstance(x, tuple) else x for x in arguments))
+        return task(*aligned)
 
 
 @contextmanager
@@ -70,13 +122,12 @@ def hold(*arrays: Array) -> Iterator[None]:
 
     A call has them when it is given these very objects.
     """
-    client = getattr(get_active_backend()[0], "client", None)
+    client = _cluster()
     if client is None:
         yield
         return
-    token = _held.set(frozenset(map(id, arrays)))
+    token = _held.set(_Held(client, arrays))
     try:
-        with parallel_config("dask", client=client, scatter=list(arrays)):
-            yield
+        yield
     finally:
         _held.reset(token)

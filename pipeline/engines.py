@@ -4,6 +4,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from typing import Any
 
 import joblib
@@ -29,15 +30,27 @@ def use_engine(name: str) -> Iterator[None]:
     Raises
     ------
     InputError
-        If the engine does not answer, has no workers, or they do not have this version of cinefeat.
+        If the engine does not answer, has no workers, or they do not have this version of cinefeat;
+        within the block, if the scheduler is lost, or a call kills worker after worker.
     """
     if name == LOCAL:
         yield
         return
     client = _connect(name)
+    from dask.distributed import KilledWorker
+
     try:
         with joblib.parallel_config("dask", client=client):
             yield
+    except KilledWorker as error:
+        raise InputError(
+            f"--engine {name}: a call was given up, for {error.allowed_failures + 1} workers died at "
+            f"it, last {error.last_worker.address}: give each worker more memory, or fewer threads"
+        ) from error
+    except CancelledError as error:
+        raise InputError(
+            f"--engine {name}: its scheduler was lost: start it again, then run the same line again"
+        ) from error
     finally:
         client.close()
 

@@ -4,6 +4,8 @@
 class InputError(Exception):
     """Bad recipe, manifest, protocol, option or weights: one sentence, before any clip is touched.
 
+    Or an engine that is lost while it computes.
+
     The command line prints it and exits with status 2.
     """
 

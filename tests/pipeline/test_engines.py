@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 from faults import assert_same_arrays, call, line, write_work
+from joblib.parallel import get_active_backend
 
 from cinefeat.classifiers import PCA, DiagonalGMM, KernelSVM, KMeansCodebook, LinearSVM, to_arrays
 from cinefeat.classifiers.linear import column_blocks
+from cinefeat.classifiers.spreading import hold, spread
+from cinefeat.classifiers.threads import one_blas_thread
 from cinefeat.pipeline.engines import parse_engine, use_engine
 from cinefeat.pipeline.errors import InputError
 
@@ -23,9 +27,20 @@ pytestmark = pytest.mark.xdist_group("dask")
 Process = subprocess.Popen
 
 
-def start(*arguments: str) -> Process:
+def start(*arguments: str, **settings: str) -> Process:
     call = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
-    return subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, **{f"DASK_DISTRIBUTED__{k}": v for k, v in settings.items()}}
+    null = subprocess.DEVNULL
+    return subprocess.Popen(call, stdout=null, stderr=null, env=environment)
+
+
+def start_scheduler(**settings: str) -> tuple[Process, int]:
+    """Start a scheduler on a free port; it drops spare copies of data at once, not after 2 s."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings["SCHEDULER__ACTIVE_MEMORY_MANAGER__INTERVAL"] = "20ms"
+    return start("scheduler", "--host", "127.0.0.1", "--port", str(port), **settings), port
 
 
 def start_worker(port: int) -> Process:
@@ -36,10 +51,7 @@ def start_worker(port: int) -> Process:
 def scheduler() -> Iterator[int]:
     """The port of a scheduler without workers."""
     pytest.importorskip("distributed", reason="the extra [dask] is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = start("scheduler", "--host", "127.0.0.1", "--port", str(port))
+    process, port = start_scheduler()
     yield port
     process.kill()
     process.wait()
@@ -140,10 +152,99 @@ def test_a_worker_that_is_killed_in_the_middle_is_survived(
     killer = threading.Thread(target=kill_at_work, args=(scheduler, workers[0], killed))
     with use_engine(f"dask://127.0.0.1:{scheduler}"):
         killer.start()
-        spread = to_arrays(learn(sample))
+        found = to_arrays(learn(sample))
         killer.join()
     assert killed.is_set()
-    assert_same(spread, local)
+    assert_same(found, local)
+
+
+def gram(x: np.ndarray) -> np.ndarray:
+    return x @ x.T
+
+
+@pytest.mark.parametrize("offset", [1, 2, 4])
+def test_where_a_worker_has_an_array_in_memory_changes_nothing(offset: int) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.random((50, 1320), np.float32)
+    memory = np.zeros(x.nbytes + 64, np.uint8)
+    moved = memory[offset : offset + x.nbytes].view(np.float32).reshape(x.shape)
+    moved[:] = x
+    with joblib.parallel_config("threading", n_jobs=2):
+        (found,) = spread(gram, [(moved,)])
+    with one_blas_thread():
+        np.testing.assert_array_equal(found, gram(x))
+
+
+def test_what_was_held_is_sent_again_when_its_last_copy_dies(
+    scheduler: int, workers: list[Process], sample: np.ndarray
+) -> None:
+    calls = [(sample, np.float32(factor)) for factor in range(4)]
+    local = list(spread(np.multiply, calls))
+    with use_engine(f"dask://127.0.0.1:{scheduler}"), hold(sample):
+        np.testing.assert_array_equal(list(spread(np.multiply, calls)), local)
+        late = [start_worker(scheduler) for _ in range(2)]
+        get_active_backend()[0].client.wait_for_workers(4, timeout=60)
+        for process in workers:
+            process.kill()
+            process.wait()
+        workers += late
+        for _ in range(2):  # as the scheduler finds its loss, and from the copies sent again
+            np.testing.assert_array_equal(list(spread(np.multiply, calls)), local)
+
+
+@pytest.mark.parametrize("error", [OSError, KeyError, RuntimeError])
+def test_arrays_that_cannot_be_held_travel_with_their_calls(
+    scheduler: int,
+    workers: list[Process],
+    sample: np.ndarray,
+    error: type[Exception],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error("tcp://127.0.0.1:1")
+
+    monkeypatch.setattr("distributed.Client.scatter", fail)
+    with use_engine(f"dask://127.0.0.1:{scheduler}"), hold(sample):
+        (found,) = spread(np.multiply, [(sample, np.float32(2))])
+    np.testing.assert_array_equal(found, sample * 2)
+
+
+@pytest.fixture
+def small() -> Iterator[tuple[Process, int]]:
+    """A scheduler of the test's own with one worker, which gives up what kills a worker once."""
+    pytest.importorskip("distributed", reason="the extra [dask] is not installed")
+    process, port = start_scheduler(SCHEDULER__ALLOWED_FAILURES="0")
+    worker = start_worker(port)
+    yield process, port
+    for each in (process, worker):
+        each.kill()
+        each.wait()
+
+
+def test_a_call_that_kills_its_workers_is_given_up_with_a_sentence(
+    small: tuple[Process, int],
+) -> None:
+    with (
+        pytest.raises(InputError, match=r"given up, for 1 workers died at it, last tcp://127.*mem"),
+        use_engine(f"dask://127.0.0.1:{small[1]}"),
+    ):
+        list(spread(os._exit, [(1,)]))
+
+
+def test_a_scheduler_that_is_lost_is_told_with_a_sentence(
+    small: tuple[Process, int], sample: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cinefeat.pipeline.engines._CONNECT_SECONDS", 5)
+    process, port = small
+
+    def lose() -> None:
+        with use_engine(f"dask://127.0.0.1:{port}"), hold(sample):
+            list(spread(np.sum, [(sample,)]))
+            process.kill()
+            list(spread(np.sum, [(sample,)]))
+
+    with pytest.raises(InputError, match="scheduler was lost: start it again"):
+        lose()
 
 
 @pytest.mark.parametrize("name", ["dask", "dask://host", "dask://a b:1", "ray://host:1", ""])
