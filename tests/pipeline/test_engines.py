@@ -14,7 +14,6 @@ import joblib
 import numpy as np
 import pytest
 from faults import assert_same_arrays, call, line, write_work
-from joblib.parallel import get_active_backend
 
 from cinefeat.classifiers import PCA, DiagonalGMM, KernelSVM, KMeansCodebook, LinearSVM, to_arrays
 from cinefeat.classifiers.linear import column_blocks
@@ -59,12 +58,9 @@ def scheduler() -> Iterator[int]:
 
 @pytest.fixture
 def workers(scheduler: int) -> Iterator[list[Process]]:
-    """Two workers of the scheduler."""
-    from distributed import Client
-
+    """Two workers, all that the scheduler knows."""
     processes = [start_worker(scheduler) for _ in range(2)]
-    with Client(f"tcp://127.0.0.1:{scheduler}", set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=60)
+    await_workers(scheduler, processes)
     yield processes
     for process in processes:
         process.kill()
@@ -116,6 +112,18 @@ def transitions(scheduler: int) -> int:
 
     with Client(f"tcp://127.0.0.1:{scheduler}", set_as_default=False) as client:
         return client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_counter)
+
+
+def await_workers(scheduler: int, processes: list[Process], seconds: float = 60) -> None:
+    """Wait until the workers of the scheduler are these, those of the test before forgotten."""
+    from distributed import Client
+
+    deadline = time.monotonic() + seconds
+    with Client(f"tcp://127.0.0.1:{scheduler}", set_as_default=False) as client:
+        client.wait_for_workers(len(processes), timeout=seconds)
+        while set(client.run(os.getpid, on_error="ignore").values()) != {p.pid for p in processes}:
+            assert time.monotonic() < deadline, "the workers did not come"
+            time.sleep(0.05)
 
 
 def kill_at_work(
@@ -183,7 +191,7 @@ def test_what_was_held_is_sent_again_when_its_last_copy_dies(
     with use_engine(f"dask://127.0.0.1:{scheduler}"), hold(sample):
         np.testing.assert_array_equal(list(spread(np.multiply, calls)), local)
         late = [start_worker(scheduler) for _ in range(2)]
-        get_active_backend()[0].client.wait_for_workers(4, timeout=60)
+        await_workers(scheduler, workers + late)
         for process in workers:
             process.kill()
             process.wait()
