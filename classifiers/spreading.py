@@ -5,12 +5,12 @@ the same calls wherever they run, each on one BLAS thread, so the results are th
 process, bit by bit where the processors are alike.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -33,14 +33,12 @@ class _Held:
         """Send the arrays to all workers, as if for the first time."""
         try:
             sent = self.client.scatter(list(self.arrays), broadcast=True, hash=False)
-        except (OSError, KeyError, RuntimeError):
-            # a worker died on the way, as the scheduler puts it, or the scheduler itself: see `spread`
+        except (OSError, KeyError):  # a worker died on the way; the scheduler says it either way
             sent = []
         self.futures = {id(x): future for x, future in zip(self.arrays, sent, strict=False)}
 
 
 _held: ContextVar[_Held | None] = ContextVar("held", default=None)
-_NOTHING: Mapping[int, Any] = MappingProxyType({})
 
 
 def is_spread() -> bool:
@@ -58,7 +56,8 @@ def spread(task: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> Iterator
     task : callable
         A function of a module, so that it can be sent.
     calls : iterable of tuple
-        Where calls run one by one, the next is taken when the result before has been used.
+        Where calls run one by one, the next is taken when the result before has been used; on a
+        cluster, when fewer than two for each of its threads are under way.
 
     Notes
     -----
@@ -75,14 +74,7 @@ def spread(task: Callable[..., T], calls: Iterable[tuple[Any, ...]]) -> Iterator
     client = _cluster()
     if client is None:
         return iter(Parallel()(delayed(_call)(task, call) for call in calls))
-    calls, held = list(calls), _held.get()
-    if held is None:
-        return iter(_on_cluster(client, task, calls, _NOTHING))
-    try:
-        return iter(_on_cluster(client, task, calls, held.futures))
-    except CancelledError:
-        held.send()
-        return iter(_on_cluster(client, task, calls, _NOTHING))
+    return _on_cluster(client, task, calls, _held.get())
 
 
 def _cluster() -> Any:
@@ -91,17 +83,44 @@ def _cluster() -> Any:
 
 
 def _on_cluster(
-    client: Any, task: Callable[..., T], calls: list[tuple[Any, ...]], futures: Mapping[int, Any]
-) -> list[T]:
-    """Run the calls on a cluster, with futures in the place of the arrays they are of.
+    client: Any, task: Callable[..., T], calls: Iterable[tuple[Any, ...]], held: _Held | None
+) -> Iterator[T]:
+    """Run the calls on a cluster, two at once for each of its threads.
 
     Not by way of joblib, which waits without end for a call that was given up as it killed workers.
     """
-    sent = [
-        client.submit(_call, task, tuple(futures.get(id(x), x) for x in call), pure=False)
-        for call in calls
-    ]
-    found: list[T] = client.gather(sent)
+    n_at_once = 2 * max(1, sum(client.nthreads().values()))
+    pending: deque[_Sent] = deque()
+    for call in calls:
+        pending.append(_send(client, task, call, {} if held is None else held.futures))
+        if len(pending) == n_at_once:
+            yield _result(client, task, pending.popleft(), held)
+    while pending:
+        yield _result(client, task, pending.popleft(), held)
+
+
+class _Sent(NamedTuple):
+    call: tuple[Any, ...]
+    futures: Mapping[int, Any]  # that stood for arrays of the call
+    result: Any
+
+
+def _send(
+    client: Any, task: Callable[..., Any], call: tuple[Any, ...], futures: Mapping[int, Any]
+) -> _Sent:
+    arguments = tuple(futures.get(id(x), x) for x in call)
+    return _Sent(call, futures, client.submit(_call, task, arguments, pure=False))
+
+
+def _result(client: Any, task: Callable[..., T], sent: _Sent, held: _Held | None) -> T:
+    try:
+        found: T = sent.result.result()
+    except CancelledError:
+        if held is None:
+            raise
+        if sent.futures is held.futures:  # the first to find that they are lost
+            held.send()
+        found = _send(client, task, sent.call, {}).result.result()
     return found
 
 
@@ -123,7 +142,7 @@ def hold(*arrays: Array) -> Iterator[None]:
     A call has them when it is given these very objects.
     """
     client = _cluster()
-    if client is None:
+    if client is None or not arrays:
         yield
         return
     token = _held.set(_Held(client, arrays))

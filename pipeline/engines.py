@@ -37,7 +37,8 @@ def use_engine(name: str) -> Iterator[None]:
         yield
         return
     client = _connect(name)
-    from dask.distributed import KilledWorker
+    from distributed import KilledWorker
+    from distributed.comm.core import CommClosedError
 
     try:
         with joblib.parallel_config("dask", client=client):
@@ -47,7 +48,10 @@ def use_engine(name: str) -> Iterator[None]:
             f"--engine {name}: a call was given up, for {error.allowed_failures + 1} workers died at "
             f"it, last {error.last_worker.address}: give each worker more memory, or fewer threads"
         ) from error
-    except CancelledError as error:
+    except Exception as error:
+        # a lost scheduler shows as errors of many types, a name that became None among them
+        if client.status == "running" and not isinstance(error, (CancelledError, CommClosedError)):
+            raise
         raise InputError(
             f"--engine {name}: its scheduler was lost: start it again, then run the same line again"
         ) from error

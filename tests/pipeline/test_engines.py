@@ -200,7 +200,23 @@ def test_what_was_held_is_sent_again_when_its_last_copy_dies(
             np.testing.assert_array_equal(list(spread(np.multiply, calls)), local)
 
 
-@pytest.mark.parametrize("error", [OSError, KeyError, RuntimeError])
+def test_calls_are_taken_as_workers_get_free(scheduler: int, workers: list[Process]) -> None:
+    taken: list[int] = []
+
+    def calls() -> Iterator[tuple[int]]:
+        for i in range(20):
+            taken.append(i)
+            yield (-i,)
+
+    with use_engine(f"dask://127.0.0.1:{scheduler}"):
+        found = spread(abs, calls())
+        for i in range(20):  # two threads: what a corpus is cut into is never in memory together
+            assert next(found) == i
+            assert len(taken) <= i + 4
+    assert len(taken) == 20
+
+
+@pytest.mark.parametrize("error", [OSError, KeyError])
 def test_arrays_that_cannot_be_held_travel_with_their_calls(
     scheduler: int,
     workers: list[Process],
@@ -239,20 +255,34 @@ def test_a_call_that_kills_its_workers_is_given_up_with_a_sentence(
         list(spread(os._exit, [(1,)]))
 
 
+@pytest.mark.parametrize("seconds", [0, 6])  # while the client tries to reconnect, and after
+@pytest.mark.parametrize("n_held", [0, 1])
 def test_a_scheduler_that_is_lost_is_told_with_a_sentence(
-    small: tuple[Process, int], sample: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    small: tuple[Process, int],
+    sample: np.ndarray,
+    seconds: float,
+    n_held: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("cinefeat.pipeline.engines._CONNECT_SECONDS", 5)
+    monkeypatch.setattr("cinefeat.pipeline.engines._CONNECT_SECONDS", 4)
     process, port = small
 
     def lose() -> None:
-        with use_engine(f"dask://127.0.0.1:{port}"), hold(sample):
+        with use_engine(f"dask://127.0.0.1:{port}"), hold(*[sample] * n_held):
             list(spread(np.sum, [(sample,)]))
             process.kill()
+            time.sleep(seconds)
             list(spread(np.sum, [(sample,)]))
 
     with pytest.raises(InputError, match="scheduler was lost: start it again"):
         lose()
+
+
+def test_an_error_of_a_call_is_raised_as_it_is(scheduler: int, workers: list[Process]) -> None:
+    with use_engine(f"dask://127.0.0.1:{scheduler}"), pytest.raises(ZeroDivisionError):
+        list(spread(divmod, [(1, 0)]))
+    with pytest.raises(ZeroDivisionError), use_engine(f"dask://127.0.0.1:{scheduler}"):
+        list(spread(divmod, [(1, 0)]))
 
 
 @pytest.mark.parametrize("name", ["dask", "dask://host", "dask://a b:1", "ray://host:1", ""])
