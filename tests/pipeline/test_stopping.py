@@ -32,15 +32,15 @@ def test_the_clip_at_hand_is_finished_and_no_other_is_begun() -> None:
 
     def take_all() -> None:
         with WorkerPool(1, stop=stop) as pool:
-            for outcome in pool.run(tasks("nap", 0.0, 0.1, 0.2, 0.3, 0.4)):
+            for outcome in pool.run(tasks("nap", 0.0, 2.0, 0.2, 0.3, 0.4)):
                 values.append(outcome.value)
                 if len(values) == 1:
                     # between two clips the next one is given at once: it is then at hand
-                    threading.Timer(0.05, stop.ask, ("asked", 20.0)).start()
+                    threading.Timer(0.5, stop.ask, ("asked", 20.0)).start()
 
     with pytest.raises(Stopped, match="asked; 3 tasks are left"):
         take_all()
-    assert values == [0.0, 0.1]
+    assert values == [0.0, 2.0]
 
 
 def test_a_clip_that_outlasts_the_grace_is_abandoned() -> None:
@@ -52,13 +52,20 @@ def test_a_clip_that_outlasts_the_grace_is_abandoned() -> None:
     assert time.monotonic() - started < 20
 
 
-def test_a_budget_ends_before_it_is_over() -> None:
-    stop = Stop(budget=0.5)
+@pytest.mark.parametrize("budget, last_start", [(50, 45), (36000, 35900)])
+def test_a_budget_ends_before_it_is_over(
+    budget: float, last_start: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("cinefeat.pipeline.stopping.time.monotonic", lambda: now)
+    stop = Stop(budget)
+    now += last_start - 0.1
     assert not stop.reason
-    time.sleep(0.46)
+    now += 0.1
     assert stop.reason == "the time budget is spent"
+    now = 1000 + budget - 0.1
     assert not stop.is_overdue
-    time.sleep(0.1)
+    now += 0.1
     assert stop.is_overdue
 
 

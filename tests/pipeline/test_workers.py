@@ -13,7 +13,7 @@ from cinefeat.pipeline.workers import Task, WorkerError, WorkerPool
 
 
 def _task(function: str, argument: object) -> Task:
-    limits = Limits(gigabytes=0.4) if function == "eat" else Limits(seconds=3)
+    limits = {"eat": Limits(gigabytes=0.4), "hang": Limits(seconds=3)}.get(function, Limits())
     return Task(f"task_functions:{function}", argument, f"{function} {argument}", limits)
 
 
