@@ -1,5 +1,6 @@
 """Engines: a cluster of two Dask workers gives what this process gives, also if one is killed."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -126,15 +127,33 @@ def await_workers(scheduler: int, processes: list[Process], seconds: float = 60)
             time.sleep(0.05)
 
 
+@contextlib.contextmanager
+def killed_at_work(scheduler: int, worker: Process, seconds: float = 60) -> Iterator[None]:
+    """Kill a worker within the block while the scheduler counts tasks on it."""
+    ready, killed = threading.Event(), threading.Event()
+    killer = threading.Thread(
+        target=kill_at_work, args=(scheduler, worker, ready, killed, seconds), daemon=True
+    )
+    killer.start()
+    assert ready.wait(seconds)
+    yield
+    killer.join()
+    assert killed.is_set()
+
+
 def kill_at_work(
-    scheduler: int, worker: Process, killed: threading.Event, seconds: float = 60
+    scheduler: int,
+    worker: Process,
+    ready: threading.Event,
+    killed: threading.Event,
+    seconds: float,
 ) -> None:
-    """Kill a worker while the scheduler counts tasks on it, however slow the machine is."""
     from distributed import Client
 
     with Client(f"tcp://127.0.0.1:{scheduler}", set_as_default=False) as client:
         pids = client.run(os.getpid)
         address = next(address for address, pid in pids.items() if pid == worker.pid)
+        ready.set()
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if client.processing([address]).get(address):
@@ -156,13 +175,11 @@ def test_a_worker_that_is_killed_in_the_middle_is_survived(
     scheduler: int, workers: list[Process], sample: np.ndarray, learn: Callable[[np.ndarray], Any]
 ) -> None:
     local = to_arrays(learn(sample))
-    killed = threading.Event()
-    killer = threading.Thread(target=kill_at_work, args=(scheduler, workers[0], killed))
-    with use_engine(f"dask://127.0.0.1:{scheduler}"):
-        killer.start()
+    with (
+        use_engine(f"dask://127.0.0.1:{scheduler}"),
+        killed_at_work(scheduler, workers[0]),
+    ):
         found = to_arrays(learn(sample))
-        killer.join()
-    assert killed.is_set()
     assert_same(found, local)
 
 
@@ -316,12 +333,9 @@ def test_a_run_on_a_cluster_that_loses_a_worker_gives_the_store_of_a_local_run(
     work = write_work(tmp_path)
     done = call(line(work, work / "local"))
     assert done.returncode == 0, done.stderr
-    before, killed = transitions(scheduler), threading.Event()
-    killer = threading.Thread(target=kill_at_work, args=(scheduler, workers[0], killed, 300))
-    killer.start()
-    done = call(line(work, work / "spread", "--engine", f"dask://127.0.0.1:{scheduler}"))
-    killer.join()
+    before = transitions(scheduler)
+    with killed_at_work(scheduler, workers[0], 300):
+        done = call(line(work, work / "spread", "--engine", f"dask://127.0.0.1:{scheduler}"))
     assert done.returncode == 0, done.stderr
-    assert killed.is_set()
     assert transitions(scheduler) > before
     assert_same_arrays(work / "local", work / "spread")
