@@ -1,6 +1,8 @@
 """Limits of a clip: what breaks them, and what a machine or a job has."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,15 +21,38 @@ def test_time(seconds: float, words: str) -> None:
     assert bool(Limits(seconds=5).broken(seconds, os.getpid())) == bool(words)
 
 
+GROW = """
+import mmap, sys
+print("small", flush=True)
+sys.stdin.readline()
+with open(sys.argv[1], "rb") as file:
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+seen = sum(mapped[::4096])
+held = bytearray(b"x" * 50_000_000)
+print("grown", flush=True)
+sys.stdin.readline()
+"""
+
+
 def test_memory_counts_what_is_written_to_and_not_what_is_mapped(tmp_path: Path) -> None:
-    before = limits.anonymous_bytes(os.getpid())
-    if before == 0:
+    if limits.anonymous_bytes(os.getpid()) == 0:
         pytest.skip("no /proc here")
-    held = bytearray(b"x" * 50_000_000)
-    grown = limits.anonymous_bytes(os.getpid()) - before
+    (tmp_path / "file").write_bytes(bytes(100_000_000))
+    # a process of its own: that of the tests has freed memory, which it may fill without growing
+    line = [sys.executable, "-c", GROW, str(tmp_path / "file")]
+    with subprocess.Popen(
+        line, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stdin
+        assert process.stdout.readline() == "small\n"
+        before = limits.anonymous_bytes(process.pid)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "grown\n"
+        grown = limits.anonymous_bytes(process.pid) - before
+        assert Limits(gigabytes=0.01).broken(0, process.pid)
     assert 45e6 < grown < 80e6
-    assert Limits(gigabytes=0.01).broken(0, os.getpid())
-    assert len(held) == 50_000_000
 
 
 def test_the_memory_of_a_process_that_is_gone_is_not_known() -> None:
