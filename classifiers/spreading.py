@@ -85,7 +85,7 @@ def _cluster() -> Any:
 def _on_cluster(
     client: Any, task: Callable[..., T], calls: Iterable[tuple[Any, ...]], held: _Held | None
 ) -> Iterator[T]:
-    """Run the calls on a cluster, two at once for each of its threads.
+    """Run the calls on a cluster, two at once for each of its threads: one works, one is on its way.
 
     Not by way of joblib, which waits without end for a call that was given up as it killed workers.
     """

@@ -65,6 +65,7 @@ class _ArrayUnpickler(pickle.Unpickler):
     """Read arrays in dicts, lists and tuples; any other name in the pickle is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for a name of numpy; UnpicklingError if it is no part of an array."""
         allowed = {
             ("numpy", "ndarray"): _Array,
             ("numpy", "dtype"): _ArrayType,

@@ -102,6 +102,7 @@ def given_camera(homographies: Iterable[np.ndarray]) -> Camera:
     stream, handed_out = iter(homographies), 0
 
     def camera(previous: np.ndarray, current: np.ndarray, flow: Planes) -> np.ndarray:
+        """Return the next homography (3, 3), whatever the frames; ValueError if none is left."""
         nonlocal handed_out
         homography = next(stream, None)
         if homography is None:

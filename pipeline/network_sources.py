@@ -73,6 +73,7 @@ def open_samples(
         take = _windows_of(settings, spec, mode)
 
     def load(numbers: Sequence[int], seed: int) -> dict[str, Tensor]:
+        """Return inputs x0, x1, ... (B, ...) of clips, and unless to test their label (B,)."""
         samples = []
         for number in numbers:
             rng = np.random.default_rng([seed, number]) if mode == "train" else None
@@ -111,6 +112,7 @@ def _held(read: Read) -> Read:
     n_bytes = 0
 
     def read_or_recall(clip: Clip) -> list[np.ndarray]:
+        """Return what `read` does, of a clip that is kept without reading."""
         nonlocal n_bytes
         if clip.id in kept:
             return kept[clip.id]
@@ -133,6 +135,7 @@ def _stored(job: Job, names: Sequence[str], clip: Clip) -> list[np.ndarray]:
 
 def _rows_of(n_steps: int, is_normalised: bool) -> Callable[..., list[np.ndarray]]:
     def take(arrays: list[np.ndarray], rng: np.random.Generator | None) -> list[np.ndarray]:
+        """Return `n_steps` rows of each array, from the middles of equal parts or drawn there."""
         # arrays may have different numbers of rows: one place in time is taken from all
         places = (np.arange(n_steps) + (0.5 if rng is None else rng.random(n_steps))) / n_steps
         rows = [a[(places * len(a)).astype(int)].astype(np.float32) for a in arrays]
@@ -161,6 +164,7 @@ def _windows_of(settings: PixelSettings, spec: InputSpec, mode: Mode) -> Callabl
     n_crops = settings.test_crops if mode == "test" else 1
 
     def take(arrays: list[np.ndarray], rng: np.random.Generator | None) -> list[np.ndarray]:
+        """Return prepared windows (N, *spec.shape) of a clip, at fixed places or drawn and cropped."""
         (frames,) = arrays
         if rng is None:
             starts = segment_starts(len(frames), n, spec.window)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -130,24 +131,17 @@ def await_workers(scheduler: int, processes: list[Process], seconds: float = 60)
 @contextlib.contextmanager
 def killed_at_work(scheduler: int, worker: Process, seconds: float = 60) -> Iterator[None]:
     """Kill a worker within the block while the scheduler counts tasks on it."""
-    ready, killed = threading.Event(), threading.Event()
-    killer = threading.Thread(
-        target=kill_at_work, args=(scheduler, worker, ready, killed, seconds), daemon=True
-    )
+    ready = threading.Event()
+    arguments = (scheduler, worker, ready, seconds)
+    killer = threading.Thread(target=kill_at_work, args=arguments, daemon=True)
     killer.start()
     assert ready.wait(seconds)
     yield
     killer.join()
-    assert killed.is_set()
+    assert worker.wait(10) == -signal.SIGKILL
 
 
-def kill_at_work(
-    scheduler: int,
-    worker: Process,
-    ready: threading.Event,
-    killed: threading.Event,
-    seconds: float,
-) -> None:
+def kill_at_work(scheduler: int, worker: Process, ready: threading.Event, seconds: float) -> None:
     from distributed import Client
 
     with Client(f"tcp://127.0.0.1:{scheduler}", set_as_default=False) as client:
@@ -158,7 +152,6 @@ def kill_at_work(
         while time.monotonic() < deadline:
             if client.processing([address]).get(address):
                 worker.kill()
-                killed.set()
                 return
             time.sleep(0.005)
 
