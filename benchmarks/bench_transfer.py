@@ -15,7 +15,8 @@ the held-out actors. Neither test clips nor any label enter the transfer.
 
 The weights of the image network are fetched with `cinefeat weights fetch
 efficientnet-lite0-imagenet`. The transfer takes 1 h 42 min on two cores, where --transfer-steps,
---batch and --width make it smaller, and minutes on a GPU; the actions take a few minutes on two cores.
+--batch and --width make it smaller, and minutes on a GPU; the actions take a few minutes on two
+cores. What --keep writes holds the decision's head too, so that --begin measures it again.
 """
 
 import argparse
@@ -246,14 +247,15 @@ def new_t3d(n_classes: int | None, width: float) -> nn.Sequential:
     return draw_he_weights(t3d(n_classes=n_classes, width=width))
 
 
-def transfer(
-    learned: Videos, held_out: Videos, options: argparse.Namespace
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Train T3D on the decision; return its weights, and how well pairs are told from others."""
-    torch.manual_seed(0)
-    videos = new_t3d(None, options.width)
+def new_pairs(width: float) -> PairNetwork:
+    """Build the image network, a narrow T3D with random weights, and their head."""
+    videos = new_t3d(None, width)
     n_videos = videos.get_submodule("norm5.norm").num_features
-    model = PairNetwork(image_network(), videos, 1280, n_videos).to(options.device)
+    return PairNetwork(image_network(), videos, 1280, n_videos)
+
+
+def transfer(model: PairNetwork, learned: Videos, options: argparse.Namespace) -> dict[str, Any]:
+    """Train all but the image network on the decision; return how that went."""
     model.train()
     rate = torch.optim.lr_scheduler.OneCycleLR
     optimiser = torch.optim.Adam(
@@ -275,14 +277,21 @@ def transfer(
         losses.append(loss["loss"].detach())
         if len(losses) % 50 == 0:
             tell(f"step {len(losses)}: loss {torch.stack(losses[-50:]).mean():.3f}", started)
-    seconds = time.perf_counter() - started
-    model.eval()
-    return {name: tensor.cpu() for name, tensor in model.videos.state_dict().items()}, {
-        "learned": decision(model, learned, options.device),
-        "held_out": decision(model, held_out, options.device),
-        "seconds": seconds,
-        "training_loss": [part.mean().item() for part in torch.stack(losses).split(50)],
-    }
+    curve = [part.mean().item() for part in torch.stack(losses).split(50)]
+    return {"seconds": time.perf_counter() - started, "training_loss": curve}
+
+
+def learned_part(model: PairNetwork) -> dict[str, Tensor]:
+    """Return the weights of T3D and of the head, without those of the image network."""
+    state = model.state_dict()
+    return {name: state[name].cpu() for name in state if not name.startswith("images.")}
+
+
+def load_learned(model: PairNetwork, path: Path) -> None:
+    """Load what `learned_part` gave."""
+    missing, unexpected = model.load_state_dict(load_file(path), strict=False)
+    assert not unexpected
+    assert all(name.startswith("images.") for name in missing)
 
 
 def tell(text: str, started: float) -> None:
@@ -364,10 +373,8 @@ def draw(found: dict[str, Any], path: Path) -> None:
 def report(found: dict[str, Any]) -> None:
     """Print the figures."""
     print(f"{found['videos'][0]} videos to learn from, {found['videos'][1]} held out")
-    for part in ("learned", "held_out"):
-        if "transfer" in found:
-            figures = found["transfer"][part].items()
-            print(f"decision, {part}:", *(f"{name} {value:.1%}" for name, value in figures))
+    for part, figures in found["decision"].items():
+        print(f"decision, {part}:", *(f"{name} {value:.1%}" for name, value in figures.items()))
     for curve in ("train/loss", "validation/accuracy"):
         for way in ("transferred", "scratch"):
             if found[way]:
@@ -396,13 +403,21 @@ def main() -> None:
     learned, held_out = (read_videos(p, options.device) for p in find_videos(options.data))
     found: dict[str, Any] = {"videos": [len(learned.names), len(held_out.names)]}
     found |= {"transferred": [], "scratch": []}
+    torch.manual_seed(0)
+    model = new_pairs(options.width).to(options.device)
     if options.begin is None:
-        begin, found["transfer"] = transfer(learned, held_out, options)
+        found["transfer"] = transfer(model, learned, options)
     else:
-        begin = load_file(options.begin)
+        load_learned(model, options.begin)
+    model.eval()
+    parts = {"learned": learned, "held_out": held_out}
+    found["decision"] = {
+        name: decision(model, videos, options.device) for name, videos in parts.items()
+    }
     if options.keep is not None:
-        save_file(begin, options.keep)
+        save_file(learned_part(model), options.keep)
     else:
+        begin = {name: tensor.cpu() for name, tensor in model.videos.state_dict().items()}
         for seed in range(options.seeds):
             for way, weights in (("transferred", begin), ("scratch", None)):
                 history = learn_actions(learned, held_out, weights, options, seed)
