@@ -245,10 +245,11 @@ def estimate_homography(
     """Estimate by RANSAC the homography that takes the points of one frame to the next.
 
     RANSAC runs on all matches and again on those that the first homography leaves; each result is
-    refitted to the matches within half the threshold, three times. Of the two the one is taken whose inliers lie in more squares of 32 px: what covers most of the image is
-    the background, even where a detailed foreground has more matches. The identity is returned
-    unless there are more than 50 matches and more than 25 of them lie within `threshold` of
-    where that homography takes them. The random choices are OpenCV's with its fixed seed: the same
+    refitted to the matches within half the threshold, three times. Of the two the one is taken
+    whose inliers lie in more squares of 32 px: what covers most of the image is the background,
+    even where a detailed foreground has more matches. The identity is returned unless there are
+    more than 50 matches and more than 25 of them lie within `threshold` of where that homography
+    takes them. The random choices are OpenCV's with its fixed seed: the same
     matches in the same order give the same matrix.
 
     Parameters
