@@ -1,13 +1,13 @@
 """Does MotionNet learn flow without labels, from a hundred clips, in an hour of two cores?
 
-DATA holds ucf101_clips/, weizmann/ and clips/ (videos) and flow/ (Middlebury pairs). A network of three
-eighths of the published width sees pairs of frames of the training videos: most of them as they are,
-one or two frames apart; some through a window that moves from the first to the second, as a panning
-camera would; some of one still through such a window. Only the published unsupervised losses teach
-it. It is then measured on videos of other people and places, seen as they are and through the
-moving window, on clips of other sources, on textures and held-out stills moved by known steps, and
-on the Middlebury pairs, each beside no flow and TV-L1. Pairs instead of the published stacks of 11 frames, and the width, are
-what the hour allows.
+DATA holds ucf101_clips/, weizmann/ and clips/ (videos) and flow/ (Middlebury pairs). A network of
+three eighths of the published width sees pairs of frames of the training videos: most of them as
+they are, one or two frames apart; some through a window that moves from the first to the second,
+as a panning camera would; some of one still through such a window. Only the published unsupervised
+losses teach it. It is then measured on videos of other people and places, seen as they are and
+through the moving window, on clips of other sources, on textures and held-out stills moved by known
+steps, and on the Middlebury pairs, each beside no flow and TV-L1. Pairs instead of the published
+stacks of 11 frames, and the width, are what the hour allows.
 
     python benchmarks/train_motionnet.py DATA -o motionnet.safetensors
     python benchmarks/train_motionnet.py DATA --measure motionnet.safetensors [--json]
@@ -65,7 +65,7 @@ UNSTEADY = 0.3  # px, deviation of the steps of one pan
 AS_THEY_ARE, PANNED = 0.7, 0.15  # shares of training stacks; the others are panned stills
 APART = 2  # frames between those of a training stack, at most, if it is not panned
 HELD_OUT = ("_g02_c02", "_g03_", "_g24_", "Diving_g01_c02", "denis_", "shahar_")  # not trained on
-N_MEASURED, AT_ONCE = 480, 48  # stacks of every kind, and how many fit in memory
+N_MEASURED, AT_ONCE = 480, 48  # stacks of every kind; those measured at once, to spare memory
 LEVELS = 5
 TITLES = {
     "photometric": "photometric loss, finest level",
@@ -271,15 +271,18 @@ def measure_stacks(
     """Judge MotionNet, TV-L1 and no flow by the photometric loss, and by the steps of stills."""
     rng = np.random.default_rng([2, 0])
     rows = [
-        measure_some(body, [draw_stack(videos, rng, fastest, apart) for _ in range(AT_ONCE)], apart)
+        measure_batch(
+            body, [draw_stack(videos, rng, fastest, apart) for _ in range(AT_ONCE)], apart
+        )
         for _ in range(N_MEASURED // AT_ONCE)
     ]
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
-def measure_some(
+def measure_batch(
     body: FullFlow, stacks: list[tuple[Uint8, Float32]], apart: int
 ) -> dict[str, float]:
+    """Judge stacks as `measure_stacks` does; the mean over them."""
     views, moved = zip(*stacks, strict=True)
     frames, steps = as_input([normalised(view) for view in views]), torch.tensor(np.stack(moved))
     with torch.inference_mode():
