@@ -14,7 +14,7 @@ the held-out actors. Neither test clips nor any label enter the transfer.
     python benchmarks/bench_transfer.py [--data ../shared/data] --begin t3d.safetensors
 
 The weights of the image network are fetched with `cinefeat weights fetch
-efficientnet-lite0-imagenet`. The transfer takes 1 h 42 min on two cores, where --transfer-steps,
+efficientnet-lite0-imagenet`. The transfer takes some two hours on two cores, where --transfer-steps,
 --batch and --width make it smaller, and minutes on a GPU; the actions take a few minutes on two
 cores. What --keep writes holds the decision's head too, so that --begin measures it again.
 """
@@ -266,7 +266,7 @@ def transfer(model: PairNetwork, learned: Videos, options: argparse.Namespace) -
     for _ in range(options.transfer_steps):
         rows = rng.permutation(len(learned.names))[: options.batch]
         frames, view = blend(learned, rows, rng), view_of_step(len(rows), rng)
-        with torch.autocast(frames.device.type, torch.bfloat16):  # the head stays in float32
+        with narrow_on_gpu(frames.device):  # the head stays in float32
             images = model.image_features(as_images(frames, view)).float()
             batch = {"frames": images, "clip": model.videos(as_clips(frames, view)).float()}
         loss = pair_loss(model, {**batch, "video": torch.from_numpy(rows).to(frames.device)})
@@ -279,6 +279,11 @@ def transfer(model: PairNetwork, learned: Videos, options: argparse.Namespace) -
             tell(f"step {len(losses)}: loss {torch.stack(losses[-50:]).mean():.3f}", started)
     curve = [part.mean().item() for part in torch.stack(losses).split(50)]
     return {"seconds": time.perf_counter() - started, "training_loss": curve}
+
+
+def narrow_on_gpu(device: torch.device) -> torch.autocast:
+    """Return the context that computes in bfloat16 on a GPU; many processors are slower with it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu")
 
 
 def learned_part(model: PairNetwork) -> dict[str, Tensor]:
