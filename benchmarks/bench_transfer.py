@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
+from clip_views import View, mirrored_view, plain_view, see, view_of_step
 from matplotlib.figure import Figure
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -47,9 +47,7 @@ STORED = (128, 160)  # height and width of a video's frames in memory
 SIDE, IMAGE_SIDE = 64, 128  # pixels of clips and of images
 LONGEST, SHORTEST = 120, 24  # frames of a video that are used
 N_WINDOWS = 6  # clips of a video that the decision is measured on
-ZOOM, COLOUR = 0.35, 0.35  # smallest share of a frame's sides in a window; spread of colours
 MIXED = 0.5  # share of clips that are blends of two videos
-GROUP = 8  # clips that share a view in the steps whose clips do not all
 ACTIONS = ("bend", "jack", "jump", "pjump", "run", "side", "skip", "walk", "wave1", "wave2")
 HELD_OUT = ("moshe", "shahar")  # of Weizmann; of the other videos every fourth group
 
@@ -59,23 +57,6 @@ class Videos(NamedTuple):
 
     names: list[str]
     frames: list[Tensor]
-
-
-class View(NamedTuple):
-    """How N clips are seen: window, mirrored or not, and colour.
-
-    Parameters
-    ----------
-    places : Tensor of shape (N, 2, 3)
-        Affine maps of `torch.nn.functional.affine_grid`.
-    colours : Tensor of shape (N, 3, 3)
-        Matrices of RGB.
-    exponents : Tensor of shape (N,)
-    """
-
-    places: Tensor
-    colours: Tensor
-    exponents: Tensor
 
 
 def find_videos(data: Path) -> tuple[list[Path], list[Path]]:
@@ -117,66 +98,6 @@ def read_frames(path: Path) -> list[np.ndarray]:
         small = cv2.resize(frame, STORED[::-1], interpolation=cv2.INTER_AREA)
         frames.append(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
     return frames
-
-
-def draw_view(n: int, rng: np.random.Generator) -> View:
-    """Draw windows and colours; half of the views are mirrored."""
-    scale = rng.uniform(ZOOM, 1, (n, 1)) * rng.uniform(0.85, 1, (n, 2))
-    middle = (1 - scale) * rng.uniform(-1, 1, (n, 2))
-    places = np.zeros((n, 2, 3), np.float32)
-    places[:, 0, 0] = scale[:, 0] * rng.choice((-1, 1), n)
-    places[:, 1, 1], places[:, :, 2] = scale[:, 1], middle
-    colours = np.eye(3) * np.exp(rng.normal(0, COLOUR, (n, 3, 1)))
-    colours = colours + rng.normal(0, COLOUR / 2, (n, 3, 3))
-    exponents = np.exp(rng.normal(0, COLOUR, n))
-    return View(
-        *(torch.from_numpy(np.asarray(a, np.float32)) for a in (places, colours, exponents))
-    )
-
-
-def plain_view(n: int) -> View:
-    """Return the view of whole frames as they are."""
-    return View(torch.eye(3)[:2].repeat(n, 1, 1), torch.eye(3).repeat(n, 1, 1), torch.ones(n))
-
-
-def mirrored_view(n: int) -> View:
-    """Return the view of whole frames in the mirror."""
-    view = plain_view(n)
-    view.places[:, 0, 0] = -1
-    return view
-
-
-def view_of_step(n: int, rng: np.random.Generator) -> View:
-    """Return one view for all clips of a step, drawn or plain; else one for every `GROUP` clips.
-
-    A few groups have a view for each clip instead.
-    """
-    groups = -(-n // GROUP)
-    if rng.random() < 0.7:
-        one = draw_view(1, rng) if rng.random() < 0.5 else plain_view(1)
-        shared = View(*(part.repeat_interleave(n, 0) for part in one))
-    else:
-        shared = _either(rng.random(groups) < 0.25, plain_view(groups), draw_view(groups, rng))
-        shared = View(*(part.repeat_interleave(GROUP, 0)[:n] for part in shared))
-    is_own = np.repeat(rng.random(groups) < 0.15, GROUP)[:n]
-    return _either(is_own, draw_view(n, rng), shared)
-
-
-def _either(condition: np.ndarray, one: View, other: View) -> View:
-    """Return the first view's rows where the condition holds, else the second's."""
-    rows = torch.from_numpy(condition)
-    pairs = zip(one, other, strict=True)
-    return View(*(torch.where(rows.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
-
-
-def see(frames: Tensor, view: View, side: int) -> Tensor:
-    """Return (N, 3, T, side, side), in 0..1, of frames (N, T, 3, H, W) uint8."""
-    n, t = frames.shape[:2]
-    places = view.places.to(frames.device).repeat_interleave(t, 0)
-    grid = F.affine_grid(places, [n * t, 3, side, side], align_corners=False)
-    seen = F.grid_sample(frames.flatten(0, 1).float() / 255, grid, align_corners=False)
-    seen = torch.einsum("nij,ntjhw->nithw", view.colours.to(seen), seen.unflatten(0, (n, t)))
-    return seen.clamp(1e-4, 1) ** view.exponents.to(seen).reshape(-1, 1, 1, 1, 1)
 
 
 def as_clips(frames: Tensor, view: View) -> Tensor:
@@ -230,11 +151,10 @@ def decision(model: PairNetwork, videos: Videos, device: str) -> dict[str, Any]:
     """
     numbers = torch.arange(len(videos.names), device=device).repeat_interleave(N_WINDOWS)
     others = unpaired(numbers)
-    same, other = pair_scores(model, videos, others, plain_view(N_WINDOWS))
-    same_too, other_too = pair_scores(model, videos, others, mirrored_view(N_WINDOWS))
-    paired = ((same + same_too).argmax(1) == 1).float()
-    apart = ((other + other_too).argmax(1) == 0).float()
-    one_view = (same.argmax(1) == 1).float().mean() + (other.argmax(1) == 0).float().mean()
+    plain = pair_scores(model, videos, others, plain_view(N_WINDOWS))
+    mirrored = pair_scores(model, videos, others, mirrored_view(np.full(N_WINDOWS, -1)))
+    paired, apart = right_decisions(plain + mirrored, len(numbers))
+    paired_plain, apart_plain = right_decisions(plain, len(numbers))
     groups = np.array([name.split("/")[1].split("_")[0] for name in videos.names])
     is_near = torch.from_numpy(groups[:, None] == groups).to(device)
     near = is_near[numbers[others[:, 0]], numbers[others[:, 1]]]
@@ -244,23 +164,25 @@ def decision(model: PairNetwork, videos: Videos, device: str) -> dict[str, Any]:
         "unpaired": apart.mean().item(),
         "unpaired_of_one_actor": apart[near].mean().item(),
         "unpaired_of_others": apart[~near].mean().item(),
-        "accuracy_without_mirror": one_view.item() / 2,
+        "accuracy_without_mirror": (paired_plain.mean() + apart_plain.mean()).item() / 2,
     }
 
 
-def pair_scores(
-    model: PairNetwork, videos: Videos, others: Tensor, view: View
-) -> tuple[Tensor, Tensor]:
-    """Return scores (n, 2) of all windows with their own frames, and (M, 2) of other pairs."""
+def pair_scores(model: PairNetwork, videos: Videos, others: Tensor, view: View) -> Tensor:
+    """Return scores (N + M, 2) of all N windows with their own frames, then of other pairs (M, 2)."""
     images, clips = [], []
     with torch.no_grad():
         for number in range(len(videos.names)):
             frames = windows_of(videos, number).to(others.device)
             images.append(model.image_features(as_images(frames, view)))
             clips.append(model.videos(as_clips(frames, view)))
-        scores = model(torch.cat(images), torch.cat(clips), others)
-    n_paired = len(scores) - len(others)
-    return scores[:n_paired], scores[n_paired:]
+        return model(torch.cat(images), torch.cat(clips), others)
+
+
+def right_decisions(scores: Tensor, n_paired: int) -> tuple[Tensor, Tensor]:
+    """Return 1. where the decision is right and 0. elsewhere, of the paired and of the others."""
+    says_paired = scores.argmax(1).float()
+    return says_paired[:n_paired], 1 - says_paired[n_paired:]
 
 
 def new_t3d(n_classes: int | None, width: float) -> nn.Sequential:
@@ -283,7 +205,7 @@ def transfer(model: PairNetwork, learned: Videos, options: argparse.Namespace) -
         [p for p in model.parameters() if p.requires_grad], weight_decay=1e-4
     )
     schedule = rate(optimiser, 2e-3, options.transfer_steps, pct_start=0.1)
-    rng, started, losses = np.random.default_rng(0), time.perf_counter(), []
+    rng, started, losses = np.random.default_rng(options.transfer_seed), time.perf_counter(), []
     for _ in range(options.transfer_steps):
         rows = rng.permutation(len(learned.names))[: options.batch]
         frames, view = blend(learned, rows, rng), view_of_step(len(rows), rng)
@@ -344,7 +266,9 @@ def learn_actions(
     def load(numbers: Sequence[int], number: int) -> dict[str, Tensor]:
         rng = np.random.default_rng(number)
         return {
-            "x0": as_clips(cut(train, numbers, rng), mirrored(len(numbers), rng)),
+            "x0": as_clips(
+                cut(train, numbers, rng), mirrored_view(rng.choice((-1, 1), len(numbers)))
+            ),
             "label": labels(train, numbers),
         }
 
@@ -361,13 +285,6 @@ def learn_actions(
         network, classification_loss, load, len(train.names), settings, validation=validation,
         device=options.device,
     )  # fmt: skip
-
-
-def mirrored(n: int, rng: np.random.Generator) -> View:
-    """Return plain views, half of them mirrored."""
-    view = plain_view(n)
-    view.places[:, 0, 0] = torch.from_numpy(rng.choice((-1.0, 1.0), n))
-    return view
 
 
 def of_weizmann(videos: Videos) -> Videos:
@@ -418,6 +335,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--width", type=float, default=0.25)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--transfer-steps", type=int, default=3000)
+    parser.add_argument("--transfer-seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--json", action="store_true")
@@ -429,7 +347,7 @@ def main() -> None:
     learned, held_out = (read_videos(p, options.device) for p in find_videos(options.data))
     found: dict[str, Any] = {"videos": [len(learned.names), len(held_out.names)]}
     found |= {"transferred": [], "scratch": []}
-    torch.manual_seed(0)
+    torch.manual_seed(options.transfer_seed)
     model = new_pairs(options.width).to(options.device)
     if options.begin is None:
         found["transfer"] = transfer(model, learned, options)

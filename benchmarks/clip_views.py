@@ -1,0 +1,88 @@
+"""Windows, mirror images and colours that clips of video are seen through, for `bench_transfer.py`."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ZOOM, COLOUR = 0.35, 0.35  # smallest share of a frame's sides in a window; spread of colours
+GROUP = 8  # clips that share a view in the steps whose clips do not all
+
+
+class View(NamedTuple):
+    """How N clips are seen: window, mirrored or not, and colour.
+
+    Parameters
+    ----------
+    places : Tensor of shape (N, 2, 3)
+        Affine maps of `torch.nn.functional.affine_grid`.
+    colours : Tensor of shape (N, 3, 3)
+        Matrices of RGB.
+    exponents : Tensor of shape (N,)
+    """
+
+    places: Tensor
+    colours: Tensor
+    exponents: Tensor
+
+
+def draw_view(n: int, rng: np.random.Generator) -> View:
+    """Draw windows and colours; half of the views are mirrored."""
+    scale = rng.uniform(ZOOM, 1, (n, 1)) * rng.uniform(0.85, 1, (n, 2))
+    middle = (1 - scale) * rng.uniform(-1, 1, (n, 2))
+    places = np.zeros((n, 2, 3), np.float32)
+    places[:, 0, 0] = scale[:, 0] * rng.choice((-1, 1), n)
+    places[:, 1, 1], places[:, :, 2] = scale[:, 1], middle
+    colours = np.eye(3) * np.exp(rng.normal(0, COLOUR, (n, 3, 1)))
+    colours = colours + rng.normal(0, COLOUR / 2, (n, 3, 3))
+    exponents = np.exp(rng.normal(0, COLOUR, n))
+    return View(
+        *(torch.from_numpy(np.asarray(a, np.float32)) for a in (places, colours, exponents))
+    )
+
+
+def plain_view(n: int) -> View:
+    """Return the view of whole frames as they are."""
+    return View(torch.eye(3)[:2].repeat(n, 1, 1), torch.eye(3).repeat(n, 1, 1), torch.ones(n))
+
+
+def mirrored_view(signs: np.ndarray) -> View:
+    """Return the view of whole frames, in the mirror where the sign (N,) is -1 and not where it is 1."""
+    view = plain_view(len(signs))
+    view.places[:, 0, 0] = torch.from_numpy(signs.astype(np.float32))
+    return view
+
+
+def view_of_step(n: int, rng: np.random.Generator) -> View:
+    """Return one view for all clips of a step, drawn or plain; else one for every `GROUP` clips.
+
+    A few groups have a view for each clip instead.
+    """
+    groups = -(-n // GROUP)
+    if rng.random() < 0.7:
+        one = draw_view(1, rng) if rng.random() < 0.5 else plain_view(1)
+        shared = View(*(part.repeat_interleave(n, 0) for part in one))
+    else:
+        shared = _either(rng.random(groups) < 0.25, plain_view(groups), draw_view(groups, rng))
+        shared = View(*(part.repeat_interleave(GROUP, 0)[:n] for part in shared))
+    is_own = np.repeat(rng.random(groups) < 0.15, GROUP)[:n]
+    return _either(is_own, draw_view(n, rng), shared)
+
+
+def _either(condition: np.ndarray, one: View, other: View) -> View:
+    """Return the first view's rows where the condition holds, else the second's."""
+    rows = torch.from_numpy(condition)
+    pairs = zip(one, other, strict=True)
+    return View(*(torch.where(rows.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
+
+
+def see(frames: Tensor, view: View, side: int) -> Tensor:
+    """Return (N, 3, T, side, side), in 0..1, of frames (N, T, 3, H, W) uint8."""
+    n, t = frames.shape[:2]
+    places = view.places.to(frames.device).repeat_interleave(t, 0)
+    grid = F.affine_grid(places, [n * t, 3, side, side], align_corners=False)
+    seen = F.grid_sample(frames.flatten(0, 1).float() / 255, grid, align_corners=False)
+    seen = torch.einsum("nij,ntjhw->nithw", view.colours.to(seen), seen.unflatten(0, (n, t)))
+    return seen.clamp(1e-4, 1) ** view.exponents.to(seen).reshape(-1, 1, 1, 1, 1)
