@@ -101,12 +101,12 @@ def read_frames(path: Path) -> list[np.ndarray]:
 
 
 def as_clips(frames: Tensor, view: View) -> Tensor:
-    """Return what T3D sees: (N, 3, T, 64, 64)."""
+    """Return what T3D sees: (N, 3, T, 64, 64), near zero mean and unit spread as ImageNet's are."""
     return (see(frames, view, SIDE) - 0.46) / 0.23
 
 
 def as_images(frames: Tensor, view: View) -> Tensor:
-    """Return what the image network sees: (N, 3, n, 128, 128)."""
+    """Return what the image network sees: (N, 3, n, 128, 128), in -1..1 as its weights expect."""
     step = frames.shape[1] // N_IMAGES
     return (see(frames[:, step // 2 :: step], view, IMAGE_SIDE) * 255 - 127) / 128
 

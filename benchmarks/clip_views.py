@@ -58,7 +58,8 @@ def mirrored_view(signs: np.ndarray) -> View:
 def view_of_step(n: int, rng: np.random.Generator) -> View:
     """Return one view for all clips of a step, drawn or plain; else one for every `GROUP` clips.
 
-    A few groups have a view for each clip instead.
+    A few groups have a view for each clip instead. The shares of each kind, and the spreads above, were
+    settled in trials; plain views are never mirrored.
     """
     groups = -(-n // GROUP)
     if rng.random() < 0.7:
