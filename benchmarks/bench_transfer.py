@@ -1,22 +1,25 @@
-"""Does a video network that learned which frames belong to a clip learn actions faster?
+r"""Does a video network that learned which frames belong to a clip learn actions faster?
 
 The transfer of Diba et al. (T3D, 2017), small: an ImageNet EfficientNet-Lite0, fixed, sees frames
 of a clip; a narrow T3D sees 16 frames of it; a head decides whether both are of the same video and
 time. A hundred videos are few, so they are blended in pairs and seen through windows, mirrored, and in
 colours that change from step to step, the same for frames and clip. All clips of a step mostly share
-one view: what tells them apart must be what they show. Some videos, whole actors and whole groups,
-are held out and used to measure the decision, from whole frames and their mirror images. Then T3D
-learns Weizmann's actions from the actors that were not held out, once from the weights of the
-transfer and once from scratch, with the same order of samples and the same rates, and is tested on
-the held-out actors. Neither test clips nor any label enter the transfer.
+one view: what tells them apart must be what they show. The videos show few scenes, so photographs,
+panned, can be a third of a step. Some videos, whole actors and whole groups, are held out and used to
+measure the decision, from whole frames and their mirror images. Then T3D learns Weizmann's actions
+from the actors that were not held out, once from the weights of the transfer and once from scratch,
+with the same order of samples and the same rates, and is tested on the held-out actors. Neither test
+clips nor any label enter the transfer.
 
-    python benchmarks/bench_transfer.py [--data ../shared/data] --device cuda --keep t3d.safetensors
-    python benchmarks/bench_transfer.py [--data ../shared/data] --begin t3d.safetensors
+    python benchmarks/bench_transfer.py [--data ../shared/data] --device cuda --keep a.safetensors
+    python benchmarks/bench_transfer.py [--data ../shared/data] --device cuda --start a.safetensors \
+        --photos FOLDER --rate 1e-3 --transfer-steps 1500 --keep b.safetensors
+    python benchmarks/bench_transfer.py [--data ../shared/data] --begin b.safetensors
 
 The weights of the image network are fetched with `cinefeat weights fetch
-efficientnet-lite0-imagenet`. The transfer takes some two hours on two cores, where --transfer-steps,
---batch and --width make it smaller, and minutes on a GPU; the actions take a few minutes on two
-cores. What --keep writes holds the decision's head too, so that --begin measures it again.
+efficientnet-lite0-imagenet`. A transfer takes some two hours on two cores, where --transfer-steps,
+--batch and --width make it smaller; the actions take a few minutes. What --keep writes holds the
+decision's head too, so that --begin measures it again.
 """
 
 import argparse
@@ -30,7 +33,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from clip_views import View, mirrored_view, plain_view, see, view_of_step
+from clip_views import View, mirrored_view, panned, plain_view, see, view_of_step
 from matplotlib.figure import Figure
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -45,7 +48,8 @@ from cinefeat.extractors.t3d import t3d
 N_FRAMES, N_IMAGES = 16, 2  # of a clip, and those of them that the image network sees
 STORED = (128, 160)  # height and width of a video's frames in memory
 SIDE, IMAGE_SIDE = 64, 128  # pixels of clips and of images
-LONGEST, SHORTEST = 120, 24  # frames of a video that are used
+SHORTEST, MEASURED, LONGEST = 24, 120, 480  # frames of a video: needed, measured, learned from
+PANNED = 32  # frames that a photograph is panned over
 N_WINDOWS = 6  # clips of a video that the decision is measured on
 MIXED = 0.5  # share of clips that are blends of two videos
 ACTIONS = ("bend", "jack", "jump", "pjump", "run", "side", "skip", "walk", "wave1", "wave2")
@@ -76,11 +80,11 @@ def group_of(path: Path) -> str:
     return path.stem.rpartition("_c")[0] if path.stem.startswith("v_") else path.stem
 
 
-def read_videos(paths: Sequence[Path], device: str) -> Videos:
-    """Read the first frames of every video that can be read and is long enough."""
+def read_videos(paths: Sequence[Path], longest: int, device: str) -> Videos:
+    """Read up to `longest` frames of every video that can be read and is long enough."""
     names, frames = [], []
     for path in paths:
-        found = read_frames(path)
+        found = read_frames(path, longest)
         if len(found) >= SHORTEST:
             names.append(f"{path.parent.name}/{path.stem}")
             whole = torch.from_numpy(np.array(found)).permute(0, 3, 1, 2)
@@ -88,16 +92,30 @@ def read_videos(paths: Sequence[Path], device: str) -> Videos:
     return Videos(names, frames)
 
 
-def read_frames(path: Path) -> list[np.ndarray]:
+def read_frames(path: Path, longest: int) -> list[np.ndarray]:
     """Return frames, RGB, (128, 160, 3) uint8."""
     video, frames = cv2.VideoCapture(str(path)), []
-    while len(frames) < LONGEST:
+    while len(frames) < longest:
         is_read, frame = video.read()
         if not is_read:
             break
         small = cv2.resize(frame, STORED[::-1], interpolation=cv2.INTER_AREA)
         frames.append(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
     return frames
+
+
+def read_photos(folder: Path, device: str) -> Videos:
+    """Return a panned video of each photograph in a folder; files of other kinds are passed over."""
+    names, frames, rng = [], [], np.random.default_rng(0)
+    for path in sorted(folder.iterdir()):
+        photo = cv2.imread(str(path))
+        if photo is not None:
+            names.append(f"{folder.name}/{path.stem}")
+            whole = torch.from_numpy(panned(photo, STORED, PANNED, rng)).permute(0, 3, 1, 2)
+            frames.append(whole.contiguous().to(device))
+    if not names:
+        raise SystemExit(f"{folder} has no photograph that can be read; name a folder of them")
+    return Videos(names, frames)
 
 
 def as_clips(frames: Tensor, view: View) -> Tensor:
@@ -127,6 +145,20 @@ def blend(videos: Videos, rows: Sequence[int], rng: np.random.Generator) -> Tens
     clips, second = cut(videos, rows, rng), cut(videos, others, rng)
     weight = torch.from_numpy(share.astype(np.float32)).to(clips.device).reshape(-1, 1, 1, 1, 1)
     return (clips * weight + second * (1 - weight)).to(torch.uint8)
+
+
+def draw_clips(
+    learned: Videos, photos: Videos, n: int, rng: np.random.Generator
+) -> tuple[Tensor, np.ndarray]:
+    """Return blended clips of n videos, a third of them photographs if there are any; and numbers."""
+    n_photos = n // 3 if photos.names else 0
+    rows = rng.permutation(len(learned.names))[: n - n_photos]
+    clips = blend(learned, rows, rng)
+    if not n_photos:
+        return clips, rows
+    seen = rng.permutation(len(photos.names))[:n_photos]
+    numbers = np.concatenate([rows, len(learned.names) + seen])
+    return torch.cat([clips, blend(photos, seen, rng)]), numbers
 
 
 def windows_of(videos: Videos, number: int) -> Tensor:
@@ -197,22 +229,27 @@ def new_pairs(width: float) -> PairNetwork:
     return PairNetwork(image_network(), videos, 1280, n_videos)
 
 
-def transfer(model: PairNetwork, learned: Videos, options: argparse.Namespace) -> dict[str, Any]:
+def transfer(
+    model: PairNetwork, learned: Videos, photos: Videos, options: argparse.Namespace
+) -> dict[str, Any]:
     """Train all but the image network on the decision; return how that went."""
     model.train()
+    images_of, clips_of = model.image_features, model.videos
+    if options.compile:
+        images_of, clips_of = torch.compile(images_of), torch.compile(clips_of)
     rate = torch.optim.lr_scheduler.OneCycleLR
     optimiser = torch.optim.Adam(
         [p for p in model.parameters() if p.requires_grad], weight_decay=1e-4
     )
-    schedule = rate(optimiser, 2e-3, options.transfer_steps, pct_start=0.1)
+    schedule = rate(optimiser, options.rate, options.transfer_steps, pct_start=0.1)
     rng, started, losses = np.random.default_rng(options.transfer_seed), time.perf_counter(), []
     for _ in range(options.transfer_steps):
-        rows = rng.permutation(len(learned.names))[: options.batch]
-        frames, view = blend(learned, rows, rng), view_of_step(len(rows), rng)
+        frames, numbers = draw_clips(learned, photos, options.batch, rng)
+        view = view_of_step(len(numbers), rng)
         with narrow_on_gpu(frames.device):  # the head stays in float32
-            images = model.image_features(as_images(frames, view)).float()
-            batch = {"frames": images, "clip": model.videos(as_clips(frames, view)).float()}
-        loss = pair_loss(model, {**batch, "video": torch.from_numpy(rows).to(frames.device)})
+            images = images_of(as_images(frames, view)).float()
+            batch = {"frames": images, "clip": clips_of(as_clips(frames, view)).float()}
+        loss = pair_loss(model, {**batch, "video": torch.from_numpy(numbers).to(frames.device)})
         optimiser.zero_grad(set_to_none=True)
         loss["loss"].backward()
         optimiser.step()
@@ -315,7 +352,9 @@ def draw(found: dict[str, Any], path: Path) -> None:
 
 def report(found: dict[str, Any]) -> None:
     """Print the figures."""
-    print(f"{found['videos'][0]} videos to learn from, {found['videos'][1]} held out")
+    learned, held_out = found["videos"]
+    photos = f" and {found['photos']} photographs" if found["photos"] else ""
+    print(f"{learned} videos{photos} to learn from, {held_out} held out")
     for part, figures in found["decision"].items():
         print(f"decision, {part}:", *(f"{name} {value:.1%}" for name, value in figures.items()))
     for curve in ("train/loss", "validation/accuracy"):
@@ -330,7 +369,16 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--keep", type=Path, help="write the transfer's weights, and stop")
-    parser.add_argument("--begin", type=Path, help="weights that --keep wrote, in place of it")
+    kept = parser.add_mutually_exclusive_group()
+    kept.add_argument("--start", type=Path, help="weights that --keep wrote, to transfer on from")
+    kept.add_argument(
+        "--begin", type=Path, help="weights that --keep wrote, in place of a transfer"
+    )
+    parser.add_argument("--photos", type=Path, help="folder of photographs to learn from too")
+    parser.add_argument("--rate", type=float, default=2e-3, help="highest rate of the transfer")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the networks of the transfer"
+    )
     parser.add_argument("--out", type=Path, default=Path("transfer.png"), help="the curves")
     parser.add_argument("--width", type=float, default=0.25)
     parser.add_argument("--batch", type=int, default=48)
@@ -344,15 +392,19 @@ def read_options() -> argparse.Namespace:
 
 def main() -> None:
     options = read_options()
-    learned, held_out = (read_videos(p, options.device) for p in find_videos(options.data))
+    paths = find_videos(options.data)
+    learned = read_videos(paths[0], LONGEST, options.device)
+    held_out = read_videos(paths[1], MEASURED, options.device)
+    photos = read_photos(options.photos, options.device) if options.photos else Videos([], [])
     found: dict[str, Any] = {"videos": [len(learned.names), len(held_out.names)]}
+    found["photos"] = len(photos.names)
     found |= {"transferred": [], "scratch": []}
     torch.manual_seed(options.transfer_seed)
     model = new_pairs(options.width).to(options.device)
+    if options.start or options.begin:
+        load_learned(model, options.start or options.begin)
     if options.begin is None:
-        found["transfer"] = transfer(model, learned, options)
-    else:
-        load_learned(model, options.begin)
+        found["transfer"] = transfer(model, learned, photos, options)
     model.eval()
     parts = {"learned": learned, "held_out": held_out}
     found["decision"] = {

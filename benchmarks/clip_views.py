@@ -1,13 +1,15 @@
-"""Windows, mirror images and colours that clips of video are seen through, for `bench_transfer.py`."""
+"""What clips of video are seen through, and how photographs are panned, for `bench_transfer.py`."""
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 ZOOM, COLOUR = 0.35, 0.35  # smallest share of a frame's sides in a window; spread of colours
+PAN_ZOOM = 0.6  # smallest share of a photograph's sides in the window that pans
 GROUP = 8  # clips that share a view in the steps whose clips do not all
 
 
@@ -55,18 +57,23 @@ def mirrored_view(signs: np.ndarray) -> View:
     return view
 
 
+def whole_view(n: int, rng: np.random.Generator) -> View:
+    """Return the view of whole frames as they are, half of them mirrored."""
+    return mirrored_view(rng.choice((-1, 1), n))
+
+
 def view_of_step(n: int, rng: np.random.Generator) -> View:
     """Return one view for all clips of a step, drawn or plain; else one for every `GROUP` clips.
 
     A few groups have a view for each clip instead. The shares of each kind, and the spreads above, were
-    settled in trials; plain views are never mirrored.
+    settled in trials; whole frames are mirrored as often as not.
     """
     groups = -(-n // GROUP)
     if rng.random() < 0.7:
-        one = draw_view(1, rng) if rng.random() < 0.5 else plain_view(1)
+        one = draw_view(1, rng) if rng.random() < 0.5 else whole_view(1, rng)
         shared = View(*(part.repeat_interleave(n, 0) for part in one))
     else:
-        shared = _either(rng.random(groups) < 0.25, plain_view(groups), draw_view(groups, rng))
+        shared = _either(rng.random(groups) < 0.25, whole_view(groups, rng), draw_view(groups, rng))
         shared = View(*(part.repeat_interleave(GROUP, 0)[:n] for part in shared))
     is_own = np.repeat(rng.random(groups) < 0.15, GROUP)[:n]
     return _either(is_own, draw_view(n, rng), shared)
@@ -87,3 +94,27 @@ def see(frames: Tensor, view: View, side: int) -> Tensor:
     seen = F.grid_sample(frames.flatten(0, 1).float() / 255, grid, align_corners=False)
     seen = torch.einsum("nij,ntjhw->nithw", view.colours.to(seen), seen.unflatten(0, (n, t)))
     return seen.clamp(1e-4, 1) ** view.exponents.to(seen).reshape(-1, 1, 1, 1, 1)
+
+
+def panned(
+    photo: np.ndarray, size: tuple[int, int], n_frames: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return frames (n_frames, *size, 3), RGB, of a photograph: a window moves and zooms evenly.
+
+    The photograph, BGR, is brought to one and a half times the frames' size first, whatever its shape.
+    """
+    wide = (size[1] * 3 // 2, size[0] * 3 // 2)
+    whole = cv2.resize(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), wide, interpolation=cv2.INTER_AREA)
+    shares = rng.uniform(PAN_ZOOM, 1, 2)  # of the photograph's sides, at both ends
+    corners = rng.uniform(0, 1, (2, 2)) * (1 - shares[:, None]) * wide
+    frames = []
+    for t in np.linspace(0, 1, n_frames):
+        zoom = 1.5 * ((1 - t) * shares[0] + t * shares[1])
+        x, y = (1 - t) * corners[0] + t * corners[1]
+        place = np.array([[zoom, 0, x], [0, zoom, y]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        seen = cv2.warpAffine(
+            whole, place, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
+        frames.append(seen)
+    return np.array(frames)
