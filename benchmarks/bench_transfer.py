@@ -12,8 +12,8 @@ with the same order of samples and the same rates, and is tested on the held-out
 clips nor any label enter the transfer.
 
     python benchmarks/bench_transfer.py [--data ../shared/data] --device cuda --keep a.safetensors
-    python benchmarks/bench_transfer.py [--data ../shared/data] --device cuda --start a.safetensors \
-        --photos FOLDER --rate 1e-3 --transfer-steps 1500 --keep b.safetensors
+    python benchmarks/bench_transfer.py [--data ../shared/data] --device cuda --keep b.safetensors \
+        --transfer-from a.safetensors --photos FOLDER --transfer-rate 1e-3 --transfer-steps 1500
     python benchmarks/bench_transfer.py [--data ../shared/data] --begin b.safetensors
 
 The weights of the image network are fetched with `cinefeat weights fetch
@@ -241,7 +241,7 @@ def transfer(
     optimiser = torch.optim.Adam(
         [p for p in model.parameters() if p.requires_grad], weight_decay=1e-4
     )
-    schedule = rate(optimiser, options.rate, options.transfer_steps, pct_start=0.1)
+    schedule = rate(optimiser, options.transfer_rate, options.transfer_steps, pct_start=0.1)
     rng, started, losses = np.random.default_rng(options.transfer_seed), time.perf_counter(), []
     for _ in range(options.transfer_steps):
         frames, numbers = draw_clips(learned, photos, options.batch, rng)
@@ -370,12 +370,12 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--keep", type=Path, help="write the transfer's weights, and stop")
     kept = parser.add_mutually_exclusive_group()
-    kept.add_argument("--start", type=Path, help="weights that --keep wrote, to transfer on from")
+    kept.add_argument("--transfer-from", type=Path, help="weights that --keep wrote, to go on from")
     kept.add_argument(
         "--begin", type=Path, help="weights that --keep wrote, in place of a transfer"
     )
     parser.add_argument("--photos", type=Path, help="folder of photographs to learn from too")
-    parser.add_argument("--rate", type=float, default=2e-3, help="highest rate of the transfer")
+    parser.add_argument("--transfer-rate", type=float, default=2e-3, help="highest rate")
     parser.add_argument(
         "--compile", action="store_true", help="compile the networks of the transfer"
     )
@@ -401,8 +401,8 @@ def main() -> None:
     found |= {"transferred": [], "scratch": []}
     torch.manual_seed(options.transfer_seed)
     model = new_pairs(options.width).to(options.device)
-    if options.start or options.begin:
-        load_learned(model, options.start or options.begin)
+    if (kept := options.transfer_from or options.begin) is not None:
+        load_learned(model, kept)
     if options.begin is None:
         found["transfer"] = transfer(model, learned, photos, options)
     model.eval()

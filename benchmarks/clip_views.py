@@ -63,7 +63,7 @@ def whole_view(n: int, rng: np.random.Generator) -> View:
 
 
 def view_of_step(n: int, rng: np.random.Generator) -> View:
-    """Return one view for all clips of a step, drawn or plain; else one for every `GROUP` clips.
+    """Return one view for all clips of a step, drawn or of whole frames; else one for every `GROUP` clips.
 
     A few groups have a view for each clip instead. The shares of each kind, and the spreads above, were
     settled in trials; whole frames are mirrored as often as not.
@@ -109,7 +109,7 @@ def panned(
     corners = rng.uniform(0, 1, (2, 2)) * (1 - shares[:, None]) * wide
     frames = []
     for t in np.linspace(0, 1, n_frames):
-        zoom = 1.5 * ((1 - t) * shares[0] + t * shares[1])
+        zoom = wide[0] / size[1] * ((1 - t) * shares[0] + t * shares[1])
         x, y = (1 - t) * corners[0] + t * corners[1]
         place = np.array([[zoom, 0, x], [0, zoom, y]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
