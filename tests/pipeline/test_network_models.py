@@ -82,9 +82,11 @@ CASES = {
             "hidden-two-stream",
             {"size": 32, "resize": 32, "n_frames": 3, "width": 0.1, "dropout": [0.0, 0.0]},
             stream=stream,
-            rate=1e-3,
+            rate=rate,
         )
-        for stream in ("spatial", "temporal")
+        # MotionNet and VGG-16 learn at once: at 1e-3 the temporal stream's loss leaps now and then,
+        # and whether the last step is amid a leap hangs on seed and rounding
+        for stream, rate in (("spatial", 1e-3), ("temporal", 3e-4))
     },
     "c3d": Case("fine-tune", {"network": "c3d", "width": 0.03}),
     "i3d": Case("fine-tune", {"network": "i3d-rgb", "window": 16, "size": 32, "width": 0.1}),
