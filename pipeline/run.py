@@ -114,8 +114,8 @@ def run(request: Request, stop: Stop | None = None) -> Summary:
                 started = time.monotonic()
                 summary.made[stage.name] = 0
                 remove_stale_temporaries(request.store / stage.name)
-                for node in nodes_of(request, stage.name):
-                    _run_node(request, node, pool, summary)
+                for nodes in _side_by_side(request, stage.name):
+                    _run_nodes(request, nodes, pool, summary)
                 summary.seconds[stage.name] = time.monotonic() - started
     except Stopped:
         _ledger(request)
@@ -152,19 +152,47 @@ def nodes_of(request: Request, stage: str) -> list[Node]:
     return list({node.digest: node for node in nodes}.values())
 
 
-def _run_node(request: Request, node: Node, pool: WorkerPool, summary: Summary) -> None:
+def _side_by_side(request: Request, stage: str) -> list[list[Node]]:
+    """Return the nodes of a stage in groups whose products are made at the same time.
+
+    The folds of a stage do not need each other, so they share the workers. On a GPU they take
+    turns: one training may fill its memory.
+    """
+    nodes = nodes_of(request, stage)
+    return [nodes] if request.device == "cpu" else [[node] for node in nodes]
+
+
+def _run_nodes(request: Request, nodes: list[Node], pool: WorkerPool, summary: Summary) -> None:
+    tasks = {id(task): (node, task) for node in nodes for task in _tasks(request, node)}
+    n_lost = pool.n_lost
+    try:
+        outcomes = pool.run([task for _, task in tasks.values()])
+        for outcome in track(outcomes, len(tasks), nodes[0].stage.name):
+            if pool.n_lost > n_lost:
+                n_lost = pool.n_lost
+                _remove_stale(nodes)
+            node, _ = tasks[id(outcome.task)]
+            _settle(node, outcome, summary)
+    except BaseException:
+        pool.abandon()
+        _remove_stale(nodes)
+        raise
+
+
+def _tasks(request: Request, node: Node) -> list[Task]:
+    """Return what is to be computed of a node, once its folder says what it is."""
     wanted = _wanted(request, node)
     _require_inputs(node, wanted)
     if wanted:
         require_renaming(request.store)
         write_text(node.folder / "recipe.toml", to_toml(_upstream(request.recipe, node)))
-    by_id = {clip.id: clip for clip in node.clips}
-    unreadable = [part for part in wanted if part in by_id and by_id[part].status == "unreadable"]
-    for part in unreadable:
-        _fail(node, by_id[part], by_id[part].reason)
-    attempted = [part for part in wanted if part not in set(unreadable)]
+    unreadable = {clip.id: clip for clip in node.clips if clip.status == "unreadable"}
+    for part in wanted:
+        if part in unreadable:
+            _fail(node, unreadable[part], unreadable[part].reason)
+    attempted = [part for part in wanted if part not in unreadable]
     engine = request.engine if node.stage.per == "corpus" else LOCAL
-    tasks = [
+    return [
         Task(
             f"{__name__}:make_product",
             replace(job, sources=request.sources, engine=engine),
@@ -173,17 +201,11 @@ def _run_node(request: Request, node: Node, pool: WorkerPool, summary: Summary) 
         )
         for job in planning.jobs(node, attempted, request.device)
     ]
-    n_lost = pool.n_lost
-    try:
-        for outcome in track(pool.run(tasks), len(tasks), node.stage.name):
-            if pool.n_lost > n_lost:
-                n_lost = pool.n_lost
-                remove_stale_temporaries(node.folder)
-            _settle(node, outcome, by_id, summary)
-    except BaseException:
-        pool.abandon()
+
+
+def _remove_stale(nodes: list[Node]) -> None:
+    for node in nodes:
         remove_stale_temporaries(node.folder)
-        raise
 
 
 def _wanted(request: Request, node: Node) -> list[str]:
@@ -210,13 +232,13 @@ def _source_of(product: Path) -> str | None:
         return None  # damaged on disk: made again
 
 
-def _settle(node: Node, outcome: Outcome, by_id: dict[str, Clip], summary: Summary) -> None:
+def _settle(node: Node, outcome: Outcome, summary: Summary) -> None:
     job: Job = outcome.task.argument
     if outcome.failure is None:
         summary.made[node.stage.name] += 1
         _log.debug("%s in %.2f s", outcome.task.label, outcome.seconds)
     elif node.stage.per == "clip":
-        _fail(node, by_id[job.part], outcome.failure)
+        _fail(node, job.clips[0], outcome.failure)
     else:
         raise RuntimeError(f"{outcome.task.label}: {outcome.failure}")
 
