@@ -2,14 +2,14 @@ r"""Does a video network that learned which frames belong to a clip learn action
 
 The transfer of Diba et al. (T3D, 2017), small: an ImageNet EfficientNet-Lite0, fixed, sees frames
 of a clip; a narrow T3D sees 16 frames of it; a head decides whether both are of the same video and
-time. A hundred videos are few, so they are blended in pairs and seen through windows, mirrored, and in
-colours that change from step to step, the same for frames and clip. All clips of a step mostly share
-one view: what tells them apart must be what they show. The videos show few scenes, so photographs,
-panned, can be a third of a step. Some videos, whole actors and whole groups, are held out and used to
-measure the decision, from whole frames and their mirror images. Then T3D learns Weizmann's actions
-from the actors that were not held out, once from the weights of the transfer and once from scratch,
-with the same order of samples and the same rates, and is tested on the held-out actors. Neither test
-clips nor any label enter the transfer.
+time. A hundred videos are few, so they are blended in pairs and seen through windows, mirrored, and
+in colours that change from step to step, the same for frames and clip. All clips of a step mostly
+share one view: what tells them apart must be what they show. The videos show few scenes, so
+photographs, panned, can be a third of a step. Some videos, whole actors and whole groups, are held
+out and used to measure the decision, from whole frames and their mirror images. Then T3D learns
+Weizmann's actions from the actors that were not held out, once from the weights of the transfer and
+once from scratch, with the same order of samples and the same rates, and is tested on the held-out
+actors. Neither test clips nor any label enter the transfer.
 
     python benchmarks/bench_transfer.py [--data ../shared/data] --device cuda --keep a.safetensors
     python benchmarks/bench_transfer.py [--data ../shared/data] --device cuda --keep b.safetensors \
@@ -105,7 +105,7 @@ def read_frames(path: Path, longest: int) -> list[np.ndarray]:
 
 
 def read_photos(folder: Path, device: str) -> Videos:
-    """Return a panned video of each photograph in a folder; files of other kinds are passed over."""
+    """Return a panned video of each photograph in a folder, passing over other files."""
     names, frames, rng = [], [], np.random.default_rng(0)
     for path in sorted(folder.iterdir()):
         photo = cv2.imread(str(path))
@@ -150,7 +150,10 @@ def blend(videos: Videos, rows: Sequence[int], rng: np.random.Generator) -> Tens
 def draw_clips(
     learned: Videos, photos: Videos, n: int, rng: np.random.Generator
 ) -> tuple[Tensor, np.ndarray]:
-    """Return blended clips of n videos, a third of them photographs if there are any; and numbers."""
+    """Return blended clips of n videos, and the videos' numbers.
+
+    A third of them are photographs, if there are any; their numbers follow those of the videos.
+    """
     n_photos = n // 3 if photos.names else 0
     rows = rng.permutation(len(learned.names))[: n - n_photos]
     clips = blend(learned, rows, rng)

@@ -63,10 +63,10 @@ def whole_view(n: int, rng: np.random.Generator) -> View:
 
 
 def view_of_step(n: int, rng: np.random.Generator) -> View:
-    """Return one view for all clips of a step, drawn or of whole frames; else one for every `GROUP` clips.
+    """Return one view for all clips of a step, drawn or of whole frames; else one a group.
 
-    A few groups have a view for each clip instead. The shares of each kind, and the spreads above, were
-    settled in trials; whole frames are mirrored as often as not.
+    A few groups have a view for each clip instead. The shares of each kind, and the spreads above,
+    were settled in trials; whole frames are mirrored as often as not.
     """
     groups = -(-n // GROUP)
     if rng.random() < 0.7:
@@ -101,7 +101,8 @@ def panned(
 ) -> np.ndarray:
     """Return frames (n_frames, *size, 3), RGB, of a photograph: a window moves and zooms evenly.
 
-    The photograph, BGR, is brought to one and a half times the frames' size first, whatever its shape.
+    The photograph, BGR, is first brought to one and a half times the frames' size, whatever its
+    shape.
     """
     wide = (size[1] * 3 // 2, size[0] * 3 // 2)
     whole = cv2.resize(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), wide, interpolation=cv2.INTER_AREA)
